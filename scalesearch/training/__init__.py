@@ -1,0 +1,1 @@
+"""What a network learns: building, data, recipes and short trainings (torch)."""

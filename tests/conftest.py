@@ -1,0 +1,24 @@
+"""What every test may use: the real data, and the rule that in CI nothing is skipped."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+IN_CI = os.environ.get("SCALESEARCH_CI") == "1"
+
+
+def unavailable(what: str) -> None:
+    """Skip with a named reason on a developer's machine; in CI a missing part is a failure."""
+    if IN_CI:
+        pytest.fail(f"{what} is missing, and in CI nothing is skipped")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="session")
+def cifar10_path() -> Path:
+    """The folder with CIFAR-10 as Parquet files (JPEG copies), named by SCALESEARCH_DATA."""
+    value = os.environ.get("SCALESEARCH_DATA", "")
+    if not value or not Path(value).is_dir():
+        unavailable("real CIFAR-10 (SCALESEARCH_DATA)")
+    return Path(value)

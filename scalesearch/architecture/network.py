@@ -1,0 +1,375 @@
+"""A network: stem, stages and head; its layers, its cost, its table, and its document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from math import lcm
+from typing import Any, NamedTuple
+
+from scalesearch.architecture.layers import (
+    Act,
+    Cost,
+    Dropout,
+    GlobalPool,
+    Layer,
+    Linear,
+    Pool,
+    Sequence,
+    Shape,
+    conv_unit,
+)
+from scalesearch.architecture.operators import OPERATORS
+
+Options = tuple[tuple[str, Any], ...]
+
+
+def _at_least(minimum: int, **values: Any) -> None:
+    for name, value in values.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if not isinstance(number, int) or number < minimum:
+                raise ValueError(f"{name} must be a whole number of at least {minimum}, but got {value!r}")
+
+
+def _odd(**values: Any) -> None:
+    for name, value in values.items():
+        _at_least(1, **{name: value})
+        if value % 2 == 0:
+            raise ValueError(f"{name} must be odd, so that padding is symmetric, but got {value}")
+
+
+def _share(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} must be in [0, 1), but got {value}")
+
+
+@dataclass(frozen=True)
+class Stem:
+    """The first convolution, optionally followed by 3x3 max pooling with stride 2."""
+
+    channels: int
+    kernel: int = 3
+    stride: int | tuple[int, ...] = 2
+    act: str = "silu"
+    pool: bool = False
+    divisor: int = 8
+
+    def __post_init__(self) -> None:
+        _at_least(1, channels=self.channels, stride=self.stride, divisor=self.divisor)
+        _odd(kernel=self.kernel)
+        Act(self.act)
+
+    def layer(self) -> Layer:
+        """Return the stem's layers."""
+        unit = conv_unit(self.channels, self.kernel, self.stride, act=self.act)
+        return Sequence((*unit.layers, ("pool", Pool("max")))) if self.pool else unit
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Blocks of one operator: the first takes the stride and the change of width, the rest keep both.
+
+    `options` are keyword arguments of the operator; left-out ones take the operator's defaults. `divisor`
+    is what scaling rounds the channels to (EfficientNet's depth divisor); the operator's own requirement
+    is added to it.
+    """
+
+    operator: str
+    channels: int
+    repeats: int
+    stride: int = 1
+    options: Options = ()
+    divisor: int = 8
+
+    def __post_init__(self) -> None:
+        if self.operator not in OPERATORS:
+            raise ValueError(f"an operator is one of {', '.join(OPERATORS)}, but got {self.operator!r}")
+        _at_least(
+            1, channels=self.channels, repeats=self.repeats, stride=self.stride, divisor=self.divisor
+        )
+        object.__setattr__(self, "options", self._complete_options())
+
+    def _complete_options(self) -> Options:
+        defaults = OPERATORS[self.operator].options
+        given = dict(self.options)
+        unknown = [name for name in given if name not in defaults]
+        if unknown:
+            raise ValueError(
+                f"{self.operator} takes no {unknown}; it takes {sorted(defaults)}"
+            )
+        options = defaults | given
+        _odd(kernel=options["kernel"])
+        if "act" in options:
+            Act(options["act"])
+        if options.get("expand", 1) < 1:
+            raise ValueError(f"expand must be at least 1, but got {options['expand']}")
+        _share(se=options.get("se", 0))
+        return tuple(sorted(options.items()))
+
+    @property
+    def multiple(self) -> int:
+        """What scaled channels are rounded to a multiple of."""
+        return lcm(self.divisor, OPERATORS[self.operator].multiple(dict(self.options)))
+
+    def blocks(self, in_channels: int) -> Iterator[Block]:
+        """Yield the stage's blocks for an input of `in_channels` channels."""
+        for index in range(self.repeats):
+            first = index == 0
+            yield Block(
+                self.operator,
+                in_channels if first else self.channels,
+                self.channels,
+                self.stride if first else 1,
+                self.options,
+            )
+
+
+class Block(NamedTuple):
+    """One block of a stage: an operator with everything that it needs to know."""
+
+    operator: str
+    in_channels: int
+    channels: int
+    stride: int
+    options: Options
+
+    def layer(self, drop: float = 0.0) -> Layer:
+        """Return the block's layers; `drop` is its rate of stochastic depth, where it has a shortcut."""
+        operator = OPERATORS[self.operator]
+        options = dict(self.options)
+        if operator.takes_drop:
+            options["drop"] = drop
+        return operator.block(self.in_channels, self.channels, self.stride, **options)
+
+
+@lru_cache(maxsize=200_000)
+def _block_cost(block: Block, size: tuple[int, ...]) -> tuple[Shape, Cost]:
+    # A search asks for the same few thousand blocks over and over.
+    layer, x = block.layer(), Shape(block.in_channels, size)
+    return layer.out(x), layer.cost(x)
+
+
+@dataclass(frozen=True)
+class Head:
+    """Optional 1x1 convolution, global pooling, optional hidden layer, dropout, classifier."""
+
+    channels: int | None = 1280
+    act: str = "silu"
+    hidden: int | None = None
+    dropout: float = 0.0
+    divisor: int = 8
+
+    def __post_init__(self) -> None:
+        _at_least(1, divisor=self.divisor)
+        for name in ("channels", "hidden"):
+            if getattr(self, name) is not None:
+                _at_least(1, **{name: getattr(self, name)})
+        _share(dropout=self.dropout)
+        Act(self.act)
+
+    def layer(self, classes: int) -> Layer:
+        """Return the head's layers for a number of classes."""
+        widen = conv_unit(self.channels, act=self.act).layers if self.channels else ()
+        hidden: tuple[tuple[str, Layer], ...] = ()
+        if self.hidden:
+            hidden = (("hidden", Linear(self.hidden)), ("hidden_act", Act(self.act)))
+        dropout = (("dropout", Dropout(self.dropout)),) if self.dropout else ()
+        return Sequence(
+            (*widen, ("pool", GlobalPool()), *hidden, *dropout, ("classifier", Linear(classes)))
+        )
+
+
+class Row(NamedTuple):
+    """One line of the table of `show`: a part of the network and its cost."""
+
+    stage: str
+    operator: str
+    repeats: int
+    stride: int | tuple[int, ...]
+    kernel: int
+    expand: float | None
+    se: float | None
+    in_channels: int
+    channels: int
+    out_size: tuple[int, ...]
+    params: int
+    flops: int
+    activations: int
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as data; equal networks compute the same function, whatever they are called.
+
+    Attributes:
+        resolution: input size in pixels, one number for all sides or one for each dimension.
+        dims: 2 for images, 3 for video (the first spatial dimension is time).
+        drop_path: stochastic depth: block i of L has the rate drop_path * i / L, i from 0.
+        norm_eps, norm_momentum: of every batch norm, in torch's convention.
+    """
+
+    name: str = field(compare=False)
+    resolution: int | tuple[int, ...]
+    stem: Stem
+    stages: tuple[Stage, ...]
+    head: Head
+    classes: int = 1000
+    in_channels: int = 3
+    dims: int = 2
+    drop_path: float = 0.0
+    norm_eps: float = 1e-5
+    norm_momentum: float = 0.1
+
+    def __post_init__(self) -> None:
+        _at_least(
+            1, resolution=self.resolution, classes=self.classes, in_channels=self.in_channels
+        )
+        if self.dims not in (2, 3):
+            raise ValueError(f"dims must be 2 (images) or 3 (video), but got {self.dims}")
+        if not self.stages:
+            raise ValueError("a network needs at least one stage, but got none")
+        _share(drop_path=self.drop_path)
+
+    @property
+    def input(self) -> Shape:
+        """The shape of one input."""
+        size = self.resolution if isinstance(self.resolution, tuple) else (self.resolution,) * self.dims
+        if len(size) != self.dims:
+            raise ValueError(f"resolution needs {self.dims} numbers, one a dimension, but got {size}")
+        return Shape(self.in_channels, size)
+
+    @property
+    def blocks(self) -> int:
+        """The number of blocks over all stages."""
+        return sum(stage.repeats for stage in self.stages)
+
+    def layers(self) -> Sequence:
+        """Return the whole network as one tree: stem, stages s1, s2, ... of blocks b0, b1, ..., head."""
+        index = 0
+        stages: list[tuple[str, Layer]] = []
+        in_channels = self.stem.channels
+        for number, stage in enumerate(self.stages, 1):
+            blocks: list[tuple[str, Layer]] = []
+            for position, block in enumerate(stage.blocks(in_channels)):
+                blocks.append((f"b{position}", block.layer(self.drop_path * index / self.blocks)))
+                index += 1
+            stages.append((f"s{number}", Sequence(tuple(blocks))))
+            in_channels = stage.channels
+        return Sequence((("stem", self.stem.layer()), *stages, ("head", self.head.layer(self.classes))))
+
+    def parts(self) -> Iterator[tuple[Stem | Stage | Head, Shape, Shape, Cost]]:
+        """Yield stem, stages and head, each with the shapes that go in and come out and its cost."""
+        x = self.input
+        stem = self.stem.layer()
+        yield self.stem, x, stem.out(x), stem.cost(x)
+        x = stem.out(x)
+        for stage in self.stages:
+            entry, cost = x, Cost()
+            for block in stage.blocks(x.channels):
+                x, block_cost = _block_cost(block, x.size)
+                cost += block_cost
+            yield stage, entry, x, cost
+        head = self.head.layer(self.classes)
+        yield self.head, x, head.out(x), head.cost(x)
+
+    def cost(self) -> Cost:
+        """Return FLOPs (multiply-accumulates), parameters and activations for one input."""
+        return sum((cost for *_, cost in self.parts()), Cost())
+
+    def rows(self) -> list[Row]:
+        """Return the table of `show`: one row for the stem, each stage and the head."""
+        rows = []
+        for number, (part, x, y, cost) in enumerate(self.parts()):
+            label = {Stem: "stem", Head: "head"}.get(type(part), str(number))
+            rows.append(_row(label, part, x, y, cost))
+        return rows
+
+
+def _row(label: str, part: Stem | Stage | Head, x: Shape, y: Shape, cost: Cost) -> Row:
+    options = dict(part.options) if isinstance(part, Stage) else {}
+    operator = part.operator if isinstance(part, Stage) else "conv"
+    return Row(
+        stage=label,
+        operator=operator,
+        repeats=part.repeats if isinstance(part, Stage) else 1,
+        stride=1 if isinstance(part, Head) else part.stride,
+        kernel=part.kernel if isinstance(part, Stem) else options.get("kernel", 1),
+        expand=options.get("expand"),
+        se=options.get("se"),
+        in_channels=x.channels,
+        channels=(part.channels or x.channels) if isinstance(part, Head) else y.channels,
+        out_size=y.size,
+        params=cost.params,
+        flops=cost.flops,
+        activations=cost.activations,
+    )
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+_STAGE_FIELDS = ("operator", "channels", "repeats", "stride", "divisor")
+_SHOWN_OPTIONS = ("kernel", "expand", "se", "groups")
+
+
+def stage_from_document(row: Mapping[str, Any]) -> Stage:
+    """Read a row of the stage table: the stage's own fields, and the operator's options beside them."""
+    own = {name: row[name] for name in _STAGE_FIELDS if name in row}
+    options = tuple((name, value) for name, value in row.items() if name not in _STAGE_FIELDS)
+    return Stage(**own, options=options)
+
+
+def from_document(document: Mapping[str, Any]) -> Network:
+    """Read a network from plain data whose types are known to be right; ValueError names a broken rule."""
+    own = {name: _tupled(value) for name, value in document.items()}
+    norm = own.pop("norm", {})
+    stem = {name: _tupled(value) for name, value in own.pop("stem").items()}
+    return Network(
+        **own
+        | {
+            "stem": Stem(**stem),
+            "stages": tuple(stage_from_document(row) for row in document["stages"]),
+            "head": Head(**own.pop("head", {})),
+        },
+        **{f"norm_{name}": value for name, value in norm.items()},
+    )
+
+
+def _changed(part: Stem | Head, *always: str) -> dict[str, Any]:
+    values = {f.name: (getattr(part, f.name), f.default) for f in fields(part)}
+    return {
+        name: _listed(value)
+        for name, (value, default) in values.items()
+        if name in always or value != default
+    }
+
+
+def _stage_document(stage: Stage) -> dict[str, Any]:
+    defaults = OPERATORS[stage.operator].options
+    row: dict[str, Any] = {name: getattr(stage, name) for name in _STAGE_FIELDS[:4]}
+    given = dict(stage.options)
+    row |= {name: given[name] for name in _SHOWN_OPTIONS if name in given}
+    row |= {name: value for name, value in given.items() if name not in row and value != defaults[name]}
+    return row | ({"divisor": stage.divisor} if stage.divisor != 8 else {})
+
+
+def to_document(network: Network) -> dict[str, Any]:
+    """Write a network as plain data; what equals its default is left out, the stage table is complete."""
+    document: dict[str, Any] = {"name": network.name, "resolution": _listed(network.resolution)}
+    for name, default in (("dims", 2), ("in_channels", 3), ("classes", 1000), ("drop_path", 0.0)):
+        if getattr(network, name) != default:
+            document[name] = getattr(network, name)
+    norm = {"eps": network.norm_eps, "momentum": network.norm_momentum}
+    if norm != {"eps": 1e-5, "momentum": 0.1}:
+        document["norm"] = norm
+    document["stem"] = _changed(network.stem, "channels", "kernel", "stride", "act")
+    document["stages"] = [_stage_document(stage) for stage in network.stages]
+    document["head"] = _changed(network.head, "channels", "act")
+    return document

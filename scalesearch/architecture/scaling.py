@@ -1,0 +1,303 @@
+"""How a network grows: rounding, multipliers, compound coefficients, and the fit to a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import ceil, log, prod
+
+from scalesearch.architecture.network import Network, Stage
+
+BAND = 0.97
+RESOLUTION_STEP = 4
+SMALLEST_RESOLUTION = 8
+
+Measure = Callable[[Network], int]
+
+
+def flops(network: Network) -> int:
+    """Return the multiply-accumulates of one forward pass."""
+    return network.cost().flops
+
+
+def round_channels(channels: float, divisor: int) -> int:
+    """Round to the nearest multiple of `divisor`, ties up, never by more than 10 % down.
+
+    The rule of EfficientNet's reference code (and of torchvision's `_make_divisible`).
+    """
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def round_repeats(repeats: float) -> int:
+    """Round up, and at least to 1; a product such as 55.000000000000007 counts as 55."""
+    return max(1, ceil(round(repeats, 9)))
+
+
+def round_resolution(resolution: float, step: int = RESOLUTION_STEP) -> int:
+    """Round to the nearest multiple of `step` pixels, and at least to 8 pixels.
+
+    The published EfficientNet resolutions follow no rule; the nearest multiple of 4 is the one of
+    Dollar et al. 2021.
+    """
+    return max(SMALLEST_RESOLUTION, int(resolution / step + 0.5) * step)
+
+
+def _wider(channels: int, width: float, multiple: int) -> int:
+    return channels if width == 1 else round_channels(channels * width, multiple)
+
+
+def _scaled_resolution(resolution: int | tuple[int, ...], factor: float) -> int | tuple[int, ...]:
+    if factor == 1:
+        return resolution
+    if isinstance(resolution, tuple):  # video: the frame grows, the number of frames stays
+        return (resolution[0], *(round_resolution(side * factor) for side in resolution[1:]))
+    return round_resolution(resolution * factor)
+
+
+def scale(network: Network, depth: float = 1, width: float = 1, resolution: float = 1) -> Network:
+    """Multiply repeats, channels (stem and head included) and resolution, each rounded by its rule.
+
+    EfficientNet, Tan and Le 2019, equation 3: d, w and r applied to the baseline.
+    """
+    stages = tuple(
+        replace(
+            stage,
+            repeats=round_repeats(stage.repeats * depth),
+            channels=_wider(stage.channels, width, stage.multiple),
+        )
+        for stage in network.stages
+    )
+    stem = replace(network.stem, channels=_wider(network.stem.channels, width, network.stem.divisor))
+    head = network.head
+    if head.channels is not None:
+        head = replace(head, channels=_wider(head.channels, width, head.divisor))
+    return replace(
+        network,
+        stem=stem,
+        stages=stages,
+        head=head,
+        resolution=_scaled_resolution(network.resolution, resolution),
+    )
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Compound scaling: depth alpha^phi, width beta^phi, resolution gamma^phi (Tan and Le 2019, eq. 3)."""
+
+    alpha: float = 1.2
+    beta: float = 1.1
+    gamma: float = 1.15
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "beta", "gamma"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, but got {getattr(self, name)}")
+        if self.growth == 1:
+            raise ValueError("one of alpha, beta and gamma must exceed 1, but all are 1")
+
+    @property
+    def growth(self) -> float:
+        """What one step of phi multiplies the FLOPs by, rounding aside: alpha * beta^2 * gamma^2."""
+        return self.alpha * self.beta**2 * self.gamma**2
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """How much of the growth goes to depth, width and resolution; they sum to 1."""
+        total = log(self.growth)
+        return (
+            log(self.alpha) / total,
+            2 * log(self.beta) / total,
+            2 * log(self.gamma) / total,
+        )
+
+    @classmethod
+    def from_shares(cls, depth: float, width: float, growth: float = 2.0) -> Coefficients:
+        """Return the coefficients whose growth is `growth`; resolution gets what depth and width leave."""
+        resolution = max(0.0, 1 - depth - width)
+        return cls(growth**depth, growth ** (width / 2), growth ** (resolution / 2))
+
+
+def compound(network: Network, coefficients: Coefficients, phi: float) -> Network:
+    """Return the member of the family at `phi` (Tan and Le 2019, equation 3); phi may be negative."""
+    return scale(
+        network, coefficients.alpha**phi, coefficients.beta**phi, coefficients.gamma**phi
+    )
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The resolutions that a fit may use, in pixels."""
+
+    low: int = SMALLEST_RESOLUTION
+    high: int | None = None
+
+    def clamp(self, network: Network) -> Network:
+        """Return the network with its resolution moved into the bounds (images only)."""
+        if isinstance(network.resolution, tuple):
+            return network
+        inside = max(self.low, network.resolution)
+        return replace(network, resolution=inside if self.high is None else min(inside, self.high))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A member of a family, fitted to a budget.
+
+    Attributes:
+        phi: the compound coefficient of the largest member within the budget.
+        network: that member after repair.
+        cost: what the budget bounds, counted on `network`.
+        budget: the budget, in the same unit.
+        repair: which of "resolution", "width", "repeats", "stage width" closed the rounding gap (D3).
+        realised: the multipliers (depth, width, resolution) between the base and `network`.
+        clamped: whether the resolution that gamma asked for was out of bounds: gamma is not identified.
+    """
+
+    phi: float
+    network: Network
+    cost: int
+    budget: float
+    repair: tuple[str, ...]
+    realised: tuple[float, float, float]
+    clamped: bool
+
+    @property
+    def ratio(self) -> float:
+        """Cost over budget, at most 1."""
+        return self.cost / self.budget
+
+
+class OverBudgetError(ValueError):
+    """The budget is below the smallest member of the family."""
+
+    def __init__(self, budget: float, smallest: int) -> None:
+        super().__init__(f"a budget of {budget:g} is below the smallest member of the family, {smallest}")
+        self.smallest = smallest
+
+
+LOWEST_PHI, HIGHEST_PHI = -60.0, 60.0
+
+
+def solve_phi(member: Callable[[float], int], budget: float) -> float:
+    """Return the largest phi whose cost is within the budget, to 1e-6; the cost must not fall with phi.
+
+    Raises OverBudgetError where even the smallest member costs more.
+    """
+    low, high = LOWEST_PHI, 1.0
+    if member(low) > budget:
+        raise OverBudgetError(budget, member(low))
+    while member(high) <= budget:
+        if high > HIGHEST_PHI:
+            return high
+        low, high = high, high * 2
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (middle, high) if member(middle) <= budget else (low, middle)
+    return low
+
+
+def _wider_stages(network: Network) -> Iterator[Network]:
+    for index, stage in enumerate(network.stages):
+        yield _with_stage(network, index, replace(stage, channels=stage.channels + stage.multiple))
+    if network.head.channels is not None:
+        head = replace(network.head, channels=network.head.channels + network.head.divisor)
+        yield replace(network, head=head)
+
+
+def _deeper_stages(network: Network) -> Iterator[Network]:
+    for index, stage in enumerate(network.stages):
+        yield _with_stage(network, index, replace(stage, repeats=stage.repeats + 1))
+
+
+def _with_stage(network: Network, index: int, stage: Stage) -> Network:
+    return replace(network, stages=(*network.stages[:index], stage, *network.stages[index + 1 :]))
+
+
+def _higher(network: Network, bounds: Bounds) -> Iterator[Network]:
+    if isinstance(network.resolution, int):
+        grown = network.resolution + RESOLUTION_STEP
+        if bounds.high is None or grown <= bounds.high:
+            yield replace(network, resolution=grown)
+
+
+def _widest(network: Network, budget: float, measure: Measure) -> Network:
+    low, high = 1.0, 2.0
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        low, high = (middle, high) if measure(scale(network, width=middle)) <= budget else (low, middle)
+    return scale(network, width=low)
+
+
+def _climb(network: Network, moves: Callable[[Network], Iterator[Network]], budget: float, measure: Measure) -> Network:
+    """Take the dearest affordable move again and again until the band is reached or none fits."""
+    while measure(network) < BAND * budget:
+        affordable = [move for move in moves(network) if measure(network) < measure(move) <= budget]
+        if not affordable:
+            break
+        network = max(affordable, key=measure)
+    return network
+
+
+def repair(
+    network: Network, budget: float, measure: Measure = flops, bounds: Bounds = Bounds()  # noqa: B008
+) -> tuple[Network, tuple[str, ...]]:
+    """Close the rounding gap: raise the cost into [0.97 budget, budget] without changing the shape.
+
+    In this order, each only while the band is not reached (D3): resolution in rounding steps, the common
+    width, the repeats of single stages, the width of single stages.
+    """
+    steps: tuple[tuple[str, Callable[[Network], Network]], ...] = (
+        ("resolution", lambda n: _climb(n, lambda m: _higher(m, bounds), budget, measure)),
+        ("width", lambda n: _widest(n, budget, measure)),
+        ("repeats", lambda n: _climb(n, _deeper_stages, budget, measure)),
+        ("stage width", lambda n: _climb(n, _wider_stages, budget, measure)),
+    )
+    used = []
+    for name, step in steps:
+        if measure(network) >= BAND * budget:
+            break
+        repaired = step(network)
+        if repaired != network:
+            used.append(name)
+        network = repaired
+    return network, tuple(used)
+
+
+def realised_multipliers(base: Network, network: Network) -> tuple[float, float, float]:
+    """Return the depth, width and resolution multipliers that a network really has over its base.
+
+    Depth is the ratio of blocks, width the ratio of the stages' mean channels weighted alike (geometric),
+    resolution the ratio of the sides' geometric means.
+    """
+    ratios = [grown.channels / stage.channels for grown, stage in zip(network.stages, base.stages, strict=True)]
+    side = (prod(network.input.size) / prod(base.input.size)) ** (1 / base.dims)
+    return network.blocks / base.blocks, prod(ratios) ** (1 / len(ratios)), side
+
+
+def fit(
+    base: Network,
+    coefficients: Coefficients,
+    budget: float,
+    measure: Measure = flops,
+    bounds: Bounds = Bounds(),  # noqa: B008
+) -> Fit:
+    """Return the largest member of the family within the budget, with its rounding gap closed.
+
+    Raises OverBudgetError where the family's smallest member costs more than the budget.
+    """
+
+    def member(phi: float) -> Network:
+        return bounds.clamp(compound(base, coefficients, phi))
+
+    phi = solve_phi(lambda value: measure(member(value)), budget)
+    network, repaired = repair(member(phi), budget, measure, bounds)
+    return Fit(
+        phi=phi,
+        network=network,
+        cost=measure(network),
+        budget=budget,
+        repair=repaired,
+        realised=realised_multipliers(base, network),
+        clamped=member(phi).resolution != compound(base, coefficients, phi).resolution,
+    )

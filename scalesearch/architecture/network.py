@@ -86,9 +86,7 @@ class Stage:
     def __post_init__(self) -> None:
         if self.operator not in OPERATORS:
             raise ValueError(f"an operator is one of {', '.join(OPERATORS)}, but got {self.operator!r}")
-        _at_least(
-            1, channels=self.channels, repeats=self.repeats, stride=self.stride, divisor=self.divisor
-        )
+        _at_least(1, channels=self.channels, repeats=self.repeats, stride=self.stride, divisor=self.divisor)
         object.__setattr__(self, "options", self._complete_options())
 
     def _complete_options(self) -> Options:
@@ -96,9 +94,7 @@ class Stage:
         given = dict(self.options)
         unknown = [name for name in given if name not in defaults]
         if unknown:
-            raise ValueError(
-                f"{self.operator} takes no {unknown}; it takes {sorted(defaults)}"
-            )
+            raise ValueError(f"{self.operator} takes no {unknown}; it takes {sorted(defaults)}")
         options = defaults | given
         _odd(kernel=options["kernel"])
         if "act" in options:
@@ -176,9 +172,7 @@ class Head:
         if self.hidden:
             hidden = (("hidden", Linear(self.hidden)), ("hidden_act", Act(self.act)))
         dropout = (("dropout", Dropout(self.dropout)),) if self.dropout else ()
-        return Sequence(
-            (*widen, ("pool", GlobalPool()), *hidden, *dropout, ("classifier", Linear(classes)))
-        )
+        return Sequence((*widen, ("pool", GlobalPool()), *hidden, *dropout, ("classifier", Linear(classes))))
 
 
 class Row(NamedTuple):
@@ -223,9 +217,7 @@ class Network:
     norm_momentum: float = 0.1
 
     def __post_init__(self) -> None:
-        _at_least(
-            1, resolution=self.resolution, classes=self.classes, in_channels=self.in_channels
-        )
+        _at_least(1, resolution=self.resolution, classes=self.classes, in_channels=self.in_channels)
         if self.dims not in (2, 3):
             raise ValueError(f"dims must be 2 (images) or 3 (video), but got {self.dims}")
         if not self.stages:

@@ -120,9 +120,7 @@ class Coefficients:
 
 def compound(network: Network, coefficients: Coefficients, phi: float) -> Network:
     """Return the member of the family at `phi` (Tan and Le 2019, equation 3); phi may be negative."""
-    return scale(
-        network, coefficients.alpha**phi, coefficients.beta**phi, coefficients.gamma**phi
-    )
+    return scale(network, coefficients.alpha**phi, coefficients.beta**phi, coefficients.gamma**phi)
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,8 @@ class Fit:
         network: that member after repair.
         cost: what the budget bounds, counted on `network`.
         budget: the budget, in the same unit.
-        repair: which of "resolution", "width", "repeats", "stage width" closed the rounding gap (D3).
+        repair: which of "resolution", "width", "repeats", "stage width" closed the rounding gap (D3);
+            "shrink" where the family itself does not get small enough and its width had to.
         realised: the multipliers (depth, width, resolution) between the base and `network`.
         clamped: whether the resolution that gamma asked for was out of bounds: gamma is not identified.
     """
@@ -221,15 +220,33 @@ def _higher(network: Network, bounds: Bounds) -> Iterator[Network]:
             yield replace(network, resolution=grown)
 
 
-def _widest(network: Network, budget: float, measure: Measure) -> Network:
-    low, high = 1.0, 2.0
+def _widest(
+    network: Network, budget: float, measure: Measure, low: float = 1.0, high: float = 2.0
+) -> Network:
     while high - low > 1e-4:
         middle = (low + high) / 2
         low, high = (middle, high) if measure(scale(network, width=middle)) <= budget else (low, middle)
     return scale(network, width=low)
 
 
-def _climb(network: Network, moves: Callable[[Network], Iterator[Network]], budget: float, measure: Measure) -> Network:
+def _shrunk(network: Network, budget: float, measure: Measure, bounds: Bounds) -> Network:
+    """Narrow the smallest member of a family, and then lower its resolution, until the budget holds it.
+
+    A family that hardly moves width cannot get small: its repeats end at 1, its resolution at a bound.
+    """
+    narrowest = 1e-6
+    resolution = network.resolution
+    while measure(scale(network, width=narrowest)) > budget:
+        if not isinstance(resolution, int) or resolution - RESOLUTION_STEP < bounds.low:
+            raise OverBudgetError(budget, measure(scale(network, width=narrowest)))
+        resolution -= RESOLUTION_STEP
+        network = replace(network, resolution=resolution)
+    return _widest(network, budget, measure, low=narrowest, high=1.0)
+
+
+def _climb(
+    network: Network, moves: Callable[[Network], Iterator[Network]], budget: float, measure: Measure
+) -> Network:
     """Take the dearest affordable move again and again until the band is reached or none fits."""
     while measure(network) < BAND * budget:
         affordable = [move for move in moves(network) if measure(network) < measure(move) <= budget]
@@ -240,7 +257,10 @@ def _climb(network: Network, moves: Callable[[Network], Iterator[Network]], budg
 
 
 def repair(
-    network: Network, budget: float, measure: Measure = flops, bounds: Bounds = Bounds()  # noqa: B008
+    network: Network,
+    budget: float,
+    measure: Measure = flops,
+    bounds: Bounds = Bounds(),  # noqa: B008
 ) -> tuple[Network, tuple[str, ...]]:
     """Close the rounding gap: raise the cost into [0.97 budget, budget] without changing the shape.
 
@@ -270,7 +290,9 @@ def realised_multipliers(base: Network, network: Network) -> tuple[float, float,
     Depth is the ratio of blocks, width the ratio of the stages' mean channels weighted alike (geometric),
     resolution the ratio of the sides' geometric means.
     """
-    ratios = [grown.channels / stage.channels for grown, stage in zip(network.stages, base.stages, strict=True)]
+    ratios = [
+        grown.channels / stage.channels for grown, stage in zip(network.stages, base.stages, strict=True)
+    ]
     side = (prod(network.input.size) / prod(base.input.size)) ** (1 / base.dims)
     return network.blocks / base.blocks, prod(ratios) ** (1 / len(ratios)), side
 
@@ -284,20 +306,28 @@ def fit(
 ) -> Fit:
     """Return the largest member of the family within the budget, with its rounding gap closed.
 
-    Raises OverBudgetError where the family's smallest member costs more than the budget.
+    Raises OverBudgetError where even the narrowest network of this shape costs more than the budget.
     """
 
     def member(phi: float) -> Network:
         return bounds.clamp(compound(base, coefficients, phi))
 
-    phi = solve_phi(lambda value: measure(member(value)), budget)
-    network, repaired = repair(member(phi), budget, measure, bounds)
+    def cost(phi: float) -> int:
+        return measure(member(phi))
+
+    smallest = cost(LOWEST_PHI)
+    phi = solve_phi(cost, max(budget, smallest))
+    network = member(phi)
+    repaired: tuple[str, ...] = ()
+    if smallest > budget:
+        network, repaired = _shrunk(network, budget, measure, bounds), ("shrink",)
+    network, closed = repair(network, budget, measure, bounds)
     return Fit(
         phi=phi,
         network=network,
         cost=measure(network),
         budget=budget,
-        repair=repaired,
+        repair=(*repaired, *closed),
         realised=realised_multipliers(base, network),
         clamped=member(phi).resolution != compound(base, coefficients, phi).resolution,
     )

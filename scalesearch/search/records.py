@@ -1,0 +1,111 @@
+"""The durable record of a run, and all that a panel, a table or a test sees of a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from scalesearch.architecture.scaling import Coefficients, Fit
+from scalesearch.architecture.network import to_document
+from scalesearch.outcome import Outcome
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of a candidate's family: the deployed network or the proxy, as a document with its cost.
+
+    Attributes:
+        flops: multiply-accumulates. budget: what they had to stay within. ratio: flops / budget.
+        realised: multipliers (depth, width, resolution) over the base after rounding and repair.
+        clamped: the resolution hit a bound, so gamma is not identified.
+    """
+
+    document: dict[str, Any]
+    flops: int
+    params: int
+    activations: int
+    budget: float
+    ratio: float
+    phi: float
+    repair: tuple[str, ...]
+    realised: tuple[float, float, float]
+    clamped: bool
+
+    @classmethod
+    def of(cls, fit: Fit) -> Member:
+        """Describe a fitted network."""
+        cost = fit.network.cost()
+        return cls(
+            document=to_document(fit.network),
+            flops=cost.flops,
+            params=cost.params,
+            activations=cost.activations,
+            budget=fit.budget,
+            ratio=fit.ratio,
+            phi=fit.phi,
+            repair=fit.repair,
+            realised=fit.realised,
+            clamped=fit.clamped,
+        )
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Member:
+        """Read what `asdict` wrote."""
+        return cls(**{**data, "repair": tuple(data["repair"]), "realised": tuple(data["realised"])})
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One finished trial: a candidate, what stands for it, and how it did.
+
+    Attributes:
+        number: counted from 0 over the run; finals go on counting.
+        role: "search", or "final" for a re-training of trial `of` with a fresh seed.
+        level: the level of the budget that the deployed network was fitted to, in multiply-accumulates.
+        rung: which length of training, from 0.
+        params: what the sampler drew, by path in the space document.
+        repeats: the number of the trial whose training answers this one, or None.
+        started, finished: seconds since the epoch. worker: which evaluator, from 0.
+    """
+
+    number: int
+    role: Literal["search", "final"]
+    level: float
+    rung: int
+    params: dict[str, Any]
+    coefficients: Coefficients
+    deployed: Member
+    proxy: Member
+    outcome: Outcome
+    key: str
+    of: int | None = None
+    repeats: int | None = None
+    started: float = 0.0
+    finished: float = 0.0
+    worker: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the training ended and was scored."""
+        return self.outcome.status == "complete"
+
+    @property
+    def pattern(self) -> str:
+        """The operators of the deployed network's stages, in order."""
+        return " ".join(stage["operator"] for stage in self.deployed.document["stages"])
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrialRecord:
+        """Read what `asdict` wrote."""
+        outcome = dict(data["outcome"])
+        outcome["curve"] = tuple(tuple(point) for point in outcome["curve"])
+        return cls(
+            **{
+                **data,
+                "coefficients": Coefficients(**data["coefficients"]),
+                "deployed": Member.from_json(data["deployed"]),
+                "proxy": Member.from_json(data["proxy"]),
+                "outcome": Outcome(**outcome),
+            }
+        )

@@ -1,5 +1,9 @@
-"""The one error that a user's input can cause."""
+"""The errors that a user can cause."""
 
 
 class InputError(ValueError):
     """Bad input: one line that names the rule and the value; the command line exits with code 2."""
+
+
+class RunHeldError(RuntimeError):
+    """Another process drives this run; the command line exits with code 3."""

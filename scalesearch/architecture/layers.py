@@ -166,7 +166,7 @@ class Dropout(_Free):
 
 @dataclass(frozen=True, slots=True)
 class Shuffle(_Free):
-    """Channel shuffle: (groups, channels / groups) transposed (ShuffleNet, Zhang et al. 2018, section 3.1)."""
+    """Channel shuffle: (groups, channels / groups) transposed (Zhang et al. 2018, section 3.1)."""
 
     groups: int
 

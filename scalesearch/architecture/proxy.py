@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
+from scalesearch.architecture.budget import Bounds, Fit, fit
 from scalesearch.architecture.network import Network, Stem
-from scalesearch.architecture.scaling import Bounds, Coefficients, Fit, fit
+from scalesearch.architecture.scaling import Coefficients
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class ProxyPolicy:
 
     def flops_at(self, level: float, budget: float) -> float:
         """Return the proxy cost at one level of the budget; it grows with the level."""
-        return self.flops * (level / budget) ** self.level_exponent
+        share: float = (level / budget) ** self.level_exponent
+        return self.flops * share
 
 
 def with_total_stride(network: Network, total: int) -> Network:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scalesearch.architecture.scaling import Coefficients, Fit
-from scalesearch.architecture.network import to_document
+from scalesearch.architecture.budget import Fit
+from scalesearch.architecture.document import to_document
+from scalesearch.architecture.scaling import Coefficients
 from scalesearch.outcome import Outcome
 
 

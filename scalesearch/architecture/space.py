@@ -1,0 +1,177 @@
+"""A search space: a network document with choices and ranges as leaves, and scaling coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import inf, prod
+from typing import Any
+
+from scalesearch.architecture.budget import LOWEST_PHI, Fit, fit
+from scalesearch.architecture.document import STAGE_FIELDS, from_document
+from scalesearch.architecture.domains import Choice, Domain, Path, Range, Suggest, first_values, label
+from scalesearch.architecture.network import Network
+from scalesearch.architecture.operators import OPERATORS
+from scalesearch.architecture.proxy import ProxyPolicy, make_proxy
+from scalesearch.architecture.scaling import SMALLEST_RESOLUTION, Coefficients, compound, scale
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A family of networks: a base and the coefficients that grow it."""
+
+    base: Network
+    coefficients: Coefficients
+
+    def at(self, phi: float) -> Network:
+        """Return the member at `phi`."""
+        return compound(self.base, self.coefficients, phi)
+
+    def deployed(self, budget: float) -> Fit:
+        """Return the member fitted to `budget` multiply-accumulates."""
+        return fit(self.base, self.coefficients, budget)
+
+    def proxy(self, policy: ProxyPolicy, flops: float, classes: int, data_resolution: int) -> Fit:
+        """Return the small member that is trained in the family's place."""
+        return make_proxy(
+            self.base,
+            self.coefficients,
+            policy,
+            flops=flops,
+            classes=classes,
+            data_resolution=data_resolution,
+        )
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Networks that differ in the leaves of one document.
+
+    Attributes:
+        document: a network document in which any leaf may be a Choice or a Range. In a row of the stage
+            table an option is drawn only where the drawn operator takes it, and a stage whose repeats
+            are 0 is absent.
+        coefficients: the domains of the shares of growth. `depth` is depth's share, `width` is width's
+            share of what depth leaves; resolution gets the rest. `growth` is alpha * beta^2 * gamma^2.
+    """
+
+    name: str
+    document: Mapping[str, Any]
+    coefficients: Mapping[str, Any]
+
+    def draw(self, suggest: Suggest) -> Candidate:
+        """Return the candidate that `suggest(name, domain)` chooses, asked leaf by leaf."""
+        base = from_document({"name": self.name} | _resolve(self.document, (), suggest))
+        drawn = _resolve(self.coefficients, ("coefficients",), suggest)
+        depth = float(drawn["depth"])
+        width = (1 - depth) * float(drawn["width"])
+        return Candidate(base, Coefficients.from_shares(depth, width, float(drawn["growth"])))
+
+    def domains(self) -> dict[str, Domain]:
+        """Return every leaf that is free, by name, conditional ones included."""
+        tree = {**self.document, "coefficients": self.coefficients}
+        return {label(path): leaf for path, leaf in leaves(tree) if isinstance(leaf, Choice | Range)}
+
+    def example(self, path: Path, value: Any) -> dict[str, Any]:
+        """Return a network document of the space in which the leaf at `path` has `value`.
+
+        The leaf's stage is present and has an operator that takes it; ValueError where none does.
+        """
+
+        def suggest(name: str, domain: Domain) -> Any:
+            if name == label(path):
+                return value
+            if name == label((*path[:2], "operator")) and path[2] not in STAGE_FIELDS:
+                return _taking(str(path[2]), domain)
+            return domain.samples()[-1] if name.endswith(".repeats") else first_values(name, domain)
+
+        document: dict[str, Any] = _resolve(self.document, (), suggest)
+        return document
+
+    def bases(self) -> int:
+        """Return the number of combinations of the base's leaves (conditional ones counted as free)."""
+        free = (leaf for _, leaf in leaves(self.document) if isinstance(leaf, Choice | Range))
+        return prod(len(domain) for domain in free)
+
+    def smallest(self) -> int:
+        """Return the least multiply-accumulates that a deployed network of the space can have.
+
+        Found by coordinate descent over the leaves on the narrowest member of each candidate's family,
+        from the first values; one leaf changes at a time until none helps.
+        """
+        return self._extreme(lambda cost, best: cost < best, inf)
+
+    def _extreme(self, better: Callable[[float, float], bool], start: float) -> int:
+        chosen: dict[str, Any] = {}
+        best, improved = start, True
+        while improved:
+            improved = False
+            for name, domain in self.domains().items():
+                for value in domain.samples():
+                    trial = chosen | {name: value}
+                    cost = _floor(self.draw(_replay(trial)))
+                    if better(cost, best):
+                        best, chosen, improved = cost, trial, True
+        return int(best)
+
+
+def _floor(candidate: Candidate) -> int:
+    narrowest = scale(candidate.at(LOWEST_PHI), width=1e-6)
+    return replace(narrowest, resolution=_least(narrowest.resolution)).cost().flops
+
+
+def _least(resolution: int | tuple[int, ...]) -> int | tuple[int, ...]:
+    return resolution if isinstance(resolution, tuple) else min(resolution, SMALLEST_RESOLUTION)
+
+
+def _replay(chosen: Mapping[str, Any]) -> Suggest:
+    return lambda name, domain: chosen.get(name, first_values(name, domain))
+
+
+def _taking(option: str, operators: Domain) -> Any:
+    taking = [name for name in operators.samples() if name in OPERATORS and option in OPERATORS[name].options]
+    if not taking:
+        raise ValueError(f"no operator of this stage takes {option!r}")
+    return taking[0]
+
+
+def leaves(node: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield every leaf of a document, domains and plain values alike, with its path."""
+    children: Any = ()
+    if isinstance(node, Mapping):
+        children = node.items()
+    elif isinstance(node, list):
+        children = enumerate(node)
+    else:
+        yield path, node
+    for name, child in children:
+        yield from leaves(child, (*path, name))
+
+
+def _resolve(node: Any, path: Path, suggest: Suggest) -> Any:
+    if isinstance(node, Choice | Range):
+        return suggest(label(path), node)
+    if isinstance(node, list):
+        rows = [_resolve_row(row, (*path, i), suggest) for i, row in enumerate(node)]
+        return [row for row in rows if row is not None]
+    if isinstance(node, Mapping):
+        return {name: _resolve(child, (*path, name), suggest) for name, child in node.items()}
+    return node
+
+
+def _resolve_row(row: Any, path: Path, suggest: Suggest) -> Any:
+    """Resolve a row of the stage table, or None for an absent stage; a list of plain values stays."""
+    if not isinstance(row, Mapping):
+        return row
+    head = {
+        name: _resolve(row[name], (*path, name), suggest) for name in ("operator", "repeats") if name in row
+    }
+    if head.get("repeats") == 0:
+        return None
+    taken = OPERATORS[head["operator"]].options
+    rest = {
+        name: _resolve(child, (*path, name), suggest)
+        for name, child in row.items()
+        if name not in head and (name in STAGE_FIELDS or name in taken)
+    }
+    return head | rest

@@ -1,0 +1,48 @@
+"""The command line: one command a file, heavy imports inside the command.
+
+Exit codes: 0 a result, 1 no usable result or a failed check, 2 bad input, 3 run held by another,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from scalesearch.cli.run import run
+from scalesearch.cli.scale import scale
+from scalesearch.cli.show import show
+from scalesearch.errors import InputError, RunHeldError
+
+# typer exports only this subclass of the class of all its usage errors.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="scalesearch",
+    help="Find the convolutional network that makes the most of a compute budget.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(run)
+app.command()(show)
+app.command()(scale)
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on stderr and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except (UsageError, InputError) as error:
+        code = _complain(2, str(error))
+    except RunHeldError as error:
+        code = _complain(3, str(error))
+    except typer.Abort:
+        code = 130
+    sys.exit(code)
+
+
+def _complain(code: int, message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,5 @@
+"""`python -m scalesearch.cli`."""
+
+from scalesearch.cli import main
+
+main()

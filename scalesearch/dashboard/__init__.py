@@ -1,0 +1,1 @@
+"""What was found, as one page that opens from disk: Plotly figures over trial records."""

@@ -1,0 +1,22 @@
+"use strict";
+(() => {
+  const page = JSON.parse(document.getElementById("data").textContent);
+  const button = document.getElementById("mode");
+  const system = window.matchMedia("(prefers-color-scheme: dark)");
+
+  function show(mode) {
+    document.documentElement.dataset.mode = mode;
+    button.textContent = mode === "dark" ? "Light" : "Dark";
+    button.setAttribute("aria-label", `Switch to ${button.textContent.toLowerCase()} colours`);
+    page.figures.forEach((figure, index) => {
+      const layout = { ...figure.layout, template: page.templates[mode] };
+      Plotly.react(`panel-${index}`, figure.data, layout, page.config);
+    });
+  }
+
+  button.addEventListener("click", () => {
+    show(document.documentElement.dataset.mode === "dark" ? "light" : "dark");
+  });
+  system.addEventListener("change", () => show(system.matches ? "dark" : "light"));
+  show(system.matches ? "dark" : "light");
+})();

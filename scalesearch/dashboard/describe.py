@@ -1,0 +1,113 @@
+"""Trials and networks in words, for hovers and tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+from itertools import groupby
+from math import isfinite
+from typing import Any
+
+from scalesearch.dashboard.theme import count_text, flops_text, percent_text
+from scalesearch.search.records import Member, TrialRecord
+
+
+def one_line(text: str, limit: int = 60) -> str:
+    """Return text without line breaks and control characters, cut to `limit` characters."""
+    printable = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return printable if len(printable) <= limit else printable[: limit - 1] + "…"
+
+
+def label(text: str, limit: int = 60) -> str:
+    """Return text for Plotly, which honours pseudo-HTML: escaped, so that it shows as it was written."""
+    return escape(one_line(text, limit), quote=False)
+
+
+def scored(trial: TrialRecord) -> float | None:
+    """Return the validation accuracy of a complete trial of the search, None where there is no finite one."""
+    accuracy = trial.outcome.val_accuracy
+    usable = trial.role == "search" and trial.complete and accuracy is not None and isfinite(accuracy)
+    return accuracy if usable else None
+
+
+def pattern_text(document: Mapping[str, Any]) -> str:
+    """Return the operators of a network's stages, runs counted: 3 × fused_mbconv, 3 × mbconv."""
+    runs = [
+        (name, len(list(run))) for name, run in groupby(stage["operator"] for stage in document["stages"])
+    ]
+    return ", ".join(f"{length} × {one_line(name, 20)}" for name, length in runs)
+
+
+def resolution_text(document: Mapping[str, Any]) -> str:
+    """Return the input size of a network: 224 px, or 16×224×224 for video."""
+    size = document["resolution"]
+    return "×".join(map(str, size)) if isinstance(size, list | tuple) else f"{size} px"
+
+
+def stage_lines(document: Mapping[str, Any]) -> list[str]:
+    """Return a monospace table of a network's stages: operator, channels × repeats, kernel, stride."""
+    lines = [f"{'':>2} {'operator':<13}{'channels':>8}{'kernel':>8}{'stride':>8}"]
+    for number, stage in enumerate(document["stages"], 1):
+        size = f"{stage['channels']}×{stage['repeats']}"
+        kernel = f"{stage['kernel']}×{stage['kernel']}" if "kernel" in stage else "-"
+        operator = one_line(stage["operator"], 12)
+        lines.append(f"{number:>2} {operator:<13}{size:>8}{kernel:>8}{stage['stride']:>8}")
+    return lines
+
+
+def level_text(level: float, budget: float | None) -> str:
+    """Return a level of the budget with its share of it: 250 MFLOPs (1/8 of the budget)."""
+    if budget is None:
+        return flops_text(level)
+    parts = budget / level
+    if round(parts, 6) == 1:
+        return f"{flops_text(level)} (the budget)"
+    share = f"1/{parts:.0f}" if round(parts, 6) == round(parts) else percent_text(level / budget)
+    return f"{flops_text(level)} ({share} of the budget)"
+
+
+def _cost_line(name: str, member: Member) -> str:
+    return f"{name:<9}{flops_text(member.flops)}, {resolution_text(member.document)}"
+
+
+def trial_hover(trial: TrialRecord, budget: float | None) -> str:
+    """Return what hovering a trial shows, escaped for Plotly: score, costs, and the stage table."""
+    accuracy, deployed = trial.outcome.val_accuracy, trial.deployed
+    reason = one_line(trial.outcome.reason or "no reason recorded", 40)
+    lines = [
+        f"trial {trial.number}  {one_line(deployed.document['name'], 36)}",
+        f"level    {level_text(trial.level, budget)}",
+        f"{trial.outcome.status}: {reason}"
+        if accuracy is None
+        else f"accuracy {percent_text(accuracy)} (proxy)",
+        _cost_line("deployed", deployed),
+        f"{'':9}{count_text(deployed.params)} params, {count_text(deployed.activations)} activations",
+        _cost_line("proxy", trial.proxy),
+        "",
+        *stage_lines(deployed.document),
+    ]
+    return "<br>".join(escape(line, quote=False) for line in lines)
+
+
+def failure_reasons(trials: Sequence[TrialRecord]) -> list[tuple[str, int]]:
+    """Return the reasons of failed trials with their counts, the most frequent first."""
+    reasons = Counter(
+        one_line(trial.outcome.reason or "no reason recorded", 120)
+        for trial in trials
+        if trial.outcome.status == "failed"
+    )
+    return reasons.most_common()
+
+
+def nothing_yet(trials: Sequence[TrialRecord]) -> str:
+    """Return in words why no trial can be drawn; plain text."""
+    ended = [trial for trial in trials if trial.role == "search"]
+    if not ended:
+        return "No trial has ended yet."
+    reasons = failure_reasons(ended)
+    if not reasons:
+        return f"No trial has a score yet: {len(ended)} ended without one."
+    failed = sum(count for _, count in reasons)
+    counted = "The only trial failed" if len(ended) == 1 else f"{failed} of {len(ended)} trials failed"
+    return f"No trial is complete. {counted}: {reasons[0][0]}"

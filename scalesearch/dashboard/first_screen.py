@@ -1,0 +1,158 @@
+"""The first screen as HTML: what was found, what it costs, how good it is, how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from scalesearch.dashboard.describe import (
+    failure_reasons,
+    nothing_yet,
+    one_line,
+    pattern_text,
+    resolution_text,
+)
+from scalesearch.dashboard.summary import Best, Summary
+from scalesearch.dashboard.theme import PALETTE, count_text, flops_text, percent_text, seconds_text
+from scalesearch.search.records import TrialRecord
+
+STAGE_COLUMNS = ("channels", "repeats", "kernel", "stride", "expand", "se")
+
+
+def first_screen(summary: Summary, trials: Sequence[TrialRecord]) -> str:
+    """Return the cards above the panels; every value from outside is escaped."""
+    best = summary.best
+    cards = _best_cards(summary, best) if best else _no_best_card(summary, trials)
+    return f'<main class="cards">{cards}</main>{_run_line(summary, trials)}'
+
+
+def _best_cards(summary: Summary, best: Best) -> str:
+    tiles = (
+        _cost_tile(summary, best)
+        + _accuracy_tile(best)
+        + _certainty_tile(summary, best)
+        + _data_tile(summary)
+    )
+    return f'{_network_card(best)}<div class="tiles">{tiles}</div>'
+
+
+def _no_best_card(summary: Summary, trials: Sequence[TrialRecord]) -> str:
+    words = escape(nothing_yet(trials))
+    asked = f"Asked for: the best network within {flops_text(summary.budget)}."
+    card = f'<section class="card found"><h2>No network found yet</h2><p>{words}</p><p class="quiet">{asked}</p></section>'
+    return f'{card}<div class="tiles">{_data_tile(summary)}</div>'
+
+
+def _network_card(best: Best) -> str:
+    document = best.trial.deployed.document
+    depth, width, resolution = best.realised
+    alpha, beta, gamma = best.coefficients
+    return (
+        '<section class="card found"><h2>What was found</h2>'
+        f'<p class="big">{escape(pattern_text(document))}</p>'
+        f"<p>{escape(one_line(document['name']))}, trial {best.trial.number}, input {resolution_text(document)}, "
+        f"{best.classes:,} classes</p>"
+        f"{_stage_table(document)}"
+        f'<p class="quiet">Its base network × {depth:.2f} in depth, {width:.2f} in width, {resolution:.2f} in '
+        f"resolution (drawn: α {alpha:.2f}, β {beta:.2f}, γ {gamma:.2f}).</p></section>"
+    )
+
+
+def _stage_table(document: Mapping[str, Any]) -> str:
+    operators = list(dict.fromkeys(stage["operator"] for stage in document["stages"]))
+    stem = {"channels": document["stem"]["channels"], "repeats": 1, **document["stem"]}
+    rows = [_stage_row("stem", "conv", stem, "")]
+    for number, stage in enumerate(document["stages"], 1):
+        colour = f"c{operators.index(stage['operator']) % len(PALETTE)}"
+        rows.append(_stage_row(str(number), stage["operator"], stage, colour))
+    channels = document["head"].get("channels")
+    if channels is not None:
+        rows.append(
+            _stage_row("head", "conv", {"channels": channels, "repeats": 1, "kernel": 1, "stride": 1}, "")
+        )
+    heads = "".join(f"<th>{name}</th>" for name in ("", "operator", *STAGE_COLUMNS))
+    return f'<table class="stages"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _stage_row(name: str, operator: str, stage: Mapping[str, Any], colour: str) -> str:
+    chip = f'<i class="chip {colour}"></i>'
+    cells = "".join(f"<td>{_cell(stage.get(column))}</td>" for column in STAGE_COLUMNS)
+    return f"<tr><td>{name}</td><td>{chip}{escape(one_line(operator, 24))}</td>{cells}</tr>"
+
+
+def _cell(value: Any) -> str:
+    return (
+        ""
+        if value in (None, 0)
+        else escape(one_line(f"{value:g}" if isinstance(value, float) else str(value), 12))
+    )
+
+
+def _tile(heading: str, big: str, *lines: str) -> str:
+    rest = "".join(f"<p>{line}</p>" for line in lines if line)
+    return f'<section class="card"><h2>{heading}</h2><p class="big">{big}</p>{rest}</section>'
+
+
+def _cost_tile(summary: Summary, best: Best) -> str:
+    deployed = best.trial.deployed
+    share = deployed.flops / summary.budget
+    gauge = f'<span class="gauge"><span style="width:{min(100, 100 * share):.1f}%"></span></span>'
+    return _tile(
+        "What it costs",
+        flops_text(deployed.flops),
+        f"{gauge}{percent_text(share)} of the budget of {flops_text(summary.budget)}",
+        f"<b>{count_text(deployed.params)}</b> params, <b>{count_text(deployed.activations)}</b> activations",
+        '<span class="quiet">FLOPs are multiply-accumulates of convolutions and linear layers, one image.</span>',
+    )
+
+
+def _accuracy_tile(best: Best) -> str:
+    proxy = best.trial.proxy
+    belongs = (
+        f'<span class="quiet">Of the proxy ({flops_text(proxy.flops)}, {resolution_text(proxy.document)}) on '
+        "validation images by which nothing was chosen. The deployed network is not trained.</span>"
+    )
+    if best.accuracy is None:
+        return _tile("How good it is", "not measured", belongs)
+    trainings = f"{best.seeds} trainings" if best.seeds != 1 else "1 training"
+    interval = f"{trainings}: no interval"
+    if best.interval is not None:
+        low, high = best.interval
+        interval = f"<b>{percent_text(low)}</b> to <b>{percent_text(high)}</b>, n = {trainings}"
+    return _tile("How good it is", percent_text(best.accuracy), interval, belongs)
+
+
+def _certainty_tile(summary: Summary, best: Best) -> str:
+    complete = summary.counts.get("complete", 0)
+    among = f'<span class="quiet">Chosen among {complete} complete trials by validation loss.</span>'
+    if best.interval is None:
+        return _tile("How sure that is", "unknown", "Without an interval nobody can say who is ahead.", among)
+    if best.ties == 0:
+        return _tile("How sure that is", "no ties", "No other candidate lies inside the interval.", among)
+    others = "candidate lies" if best.ties == 1 else "candidates lie"
+    words = f"{best.ties} other {others} inside the interval: as good, as far as was measured."
+    return _tile("How sure that is", f"{best.ties} tie{'s' if best.ties > 1 else ''}", words, among)
+
+
+def _data_tile(summary: Summary) -> str:
+    return _tile(
+        "On which data",
+        escape(one_line(summary.data, 40)),
+        f"<b>{summary.train_images:,}</b> images to train on, <b>{summary.val_images:,}</b> to validate",
+        '<span class="quiet">The test images took no part. '
+        f"Fingerprint {escape(one_line(summary.fingerprint, 12))}.</span>",
+    )
+
+
+def _run_line(summary: Summary, trials: Sequence[TrialRecord]) -> str:
+    counts = ", ".join(
+        f"{count} {escape(one_line(name, 20))}" for name, count in summary.counts.items() if count
+    )
+    parts = [f"Trials: {counts or 'none'}", seconds_text(summary.seconds)]
+    parts += [
+        escape(f"{one_line(name, 24)} {one_line(version, 24)}") for name, version in summary.versions.items()
+    ]
+    reasons = "; ".join(f"{count} × {escape(reason)}" for reason, count in failure_reasons(trials)[:3])
+    line = f'<p class="run">{" · ".join(parts)}</p>'
+    return line + (f'<p class="run">Failed: {reasons}</p>' if reasons else "")

@@ -1,0 +1,104 @@
+"""What the first screen says: the result of a run as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scalesearch.search.records import TrialRecord
+
+
+@dataclass(frozen=True)
+class Best:
+    """The chosen network and the evidence for it.
+
+    Attributes:
+        trial: its record, whose deployed network is `trial.deployed`.
+        classes: of the deployed network.
+        realised: multipliers (depth, width, resolution) over the base network.
+        coefficients: alpha, beta, gamma as drawn.
+        accuracy: of the proxy, a fraction, on images by which nothing was chosen; None if not measured.
+        interval: of the accuracy; None where one training gives none. seeds: trainings behind both.
+        ties: other candidates inside the interval.
+    """
+
+    trial: TrialRecord
+    classes: int
+    realised: tuple[float, float, float]
+    coefficients: tuple[float, float, float]
+    accuracy: float | None
+    interval: tuple[float, float] | None
+    seeds: int
+    ties: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run in words and numbers; `best` is None as long as nothing is complete.
+
+    Attributes:
+        budget: multiply-accumulates that bound the deployed network.
+        counts: trials by what became of them (complete, pruned, failed, repeated, interrupted).
+        seconds: wall time. versions: by library.
+    """
+
+    budget: float
+    best: Best | None
+    counts: Mapping[str, int]
+    data: str
+    train_images: int
+    val_images: int
+    fingerprint: str
+    seconds: float
+    versions: Mapping[str, str]
+
+
+def summary_from_report(report: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Summary:
+    """Read the content of report.json, whose `best` may be null, together with the run's trials.
+
+    Raises ValueError if no complete trial has the cost of the best network.
+    """
+    data = report["data"]
+    return Summary(
+        budget=report["budget_flops"],
+        best=_best(report["best"], trials) if report["best"] is not None else None,
+        counts=dict(report["trials"]),
+        data=data["name"],
+        train_images=data["train_images"],
+        val_images=data["val_images"],
+        fingerprint=data["fingerprint"],
+        seconds=report["seconds"],
+        versions=dict(report["versions"]),
+    )
+
+
+def _best(best: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Best:
+    depth, width, resolution = (best["realised"][name] for name in ("depth", "width", "resolution"))
+    alpha, beta, gamma = (best["coefficients"][name] for name in ("alpha", "beta", "gamma"))
+    interval = best["proxy_interval"]
+    return Best(
+        trial=_chosen(best, trials),
+        classes=best["classes"],
+        realised=(depth, width, resolution),
+        coefficients=(alpha, beta, gamma),
+        accuracy=best["proxy_accuracy"],
+        interval=(interval[0], interval[1]) if interval is not None else None,
+        seeds=best["proxy_seeds"],
+        ties=len(best["ties"]),
+    )
+
+
+def _chosen(best: Mapping[str, Any], trials: Sequence[TrialRecord]) -> TrialRecord:
+    cost = (best["flops"], best["params"])
+    same = [
+        trial
+        for trial in trials
+        if trial.role == "search" and trial.complete and (trial.deployed.flops, trial.deployed.params) == cost
+    ]
+    if not same:
+        raise ValueError(f"no complete trial costs what the report's best costs: {cost}")
+    # Two trials may draw the same network; the choice was made by validation loss.
+    return min(
+        same, key=lambda trial: float("inf") if trial.outcome.val_loss is None else trial.outcome.val_loss
+    )

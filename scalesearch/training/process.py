@@ -1,0 +1,43 @@
+"""What a process that trains has to set before its first tensor, and what it uses."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import resource
+import sys
+
+import torch
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+
+
+def prepare_process(threads: int) -> None:
+    """Set the number of CPU threads and, on glibc, tune its allocator; call before the first tensor."""
+    torch.set_num_threads(threads)
+    # Late in training gradients of small networks reach denormal numbers, which the CPU computes slowly.
+    torch.set_flush_denormal(True)
+    if platform.libc_ver()[0] == "glibc":
+        _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Make malloc keep freed memory for the next tensor.
+
+    By default glibc maps every large block afresh from the kernel and gives it back when it is freed, so
+    each activation map of each step costs page faults and zeroing: 20 to 50 % of the time of networks with
+    wide maps. The price is that the process stays at its peak size.
+    """
+    libc = ctypes.CDLL(None)
+    largest = 2**31 - 4097
+    libc.mallopt(_M_MMAP_THRESHOLD, largest)
+    libc.mallopt(_M_TRIM_THRESHOLD, largest)
+    libc.mallopt(_M_TOP_PAD, 256 * 2**20)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the peak in bytes: of this process on the CPU, else of torch's allocations on the device."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,99 @@
+"""The recipe of a short training: every knob, as plain data; `studies/recipes/` holds the documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from scalesearch.architecture.proxy import ProxyPolicy
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training that runs at one input resolution.
+
+    Attributes:
+        share: of the training's images, in (0, 1]; the shares of all phases add up to 1.
+        scale: input side over the network's own side, in (0, 1].
+    """
+
+    share: float
+    scale: float
+
+    def __post_init__(self) -> None:
+        for name, value in (("share", self.share), ("scale", self.scale)):
+            if not 0 < value <= 1:
+                raise ValueError(f"a phase's {name} must be in (0, 1], but got {value}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained for a given number of images; the learning rates end at zero with them.
+
+    Attributes:
+        batch_size: images a step; the last step takes what is left.
+        muon_learning_rate: step length of the orthogonalised updates (a spectral norm, see `Muon`) at the
+            top of the schedule; used for the weights of dense and pointwise convolutions but the stem's.
+        muon_momentum: share of the momentum that a step keeps, in [0, 1).
+        muon_iterations: Newton-Schulz iterations an update.
+        sgd_learning_rate: at the top of the schedule; Nesterov SGD trains all other parameters.
+        sgd_momentum: as above.
+        weight_decay: L2 coefficient of SGD's weights with two or more axes (stem, depthwise, classifier).
+        warmup_share: of the images, over which the learning rates rise linearly from zero, in [0, 1).
+        label_smoothing: probability spread evenly over all classes (Szegedy et al. 2016, section 7).
+        clip_norm: SGD's gradients are scaled down to this global L2 norm where they exceed it. A guard
+            against single wild steps. Muon's updates have a fixed length and need none.
+        crop_padding: pixels of reflection padding on each side, at the data's own resolution.
+        flip: mirror each training image left to right with probability 1/2.
+        phases: the resolution schedule, in order.
+        norm_batches: training batches that the running statistics of batch norm are measured on anew
+            after the last step, at the network's own resolution; 0 keeps the moving averages.
+        proxy: how a candidate's proxy is made.
+    """
+
+    batch_size: int = 64
+    muon_learning_rate: float = 0.05
+    muon_momentum: float = 0.9
+    muon_iterations: int = 4
+    sgd_learning_rate: float = 0.1
+    sgd_momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup_share: float = 0.2
+    label_smoothing: float = 0.1
+    clip_norm: float = 5.0
+    crop_padding: int = 2
+    flip: bool = True
+    phases: tuple[Phase, ...] = (Phase(1.0, 1.0),)
+    norm_batches: int = 0
+    proxy: ProxyPolicy = field(default_factory=ProxyPolicy)
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "muon_iterations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, but got {getattr(self, name)}")
+        for name in ("muon_momentum", "sgd_momentum", "warmup_share", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), but got {getattr(self, name)}")
+        for name in ("muon_learning_rate", "sgd_learning_rate", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, but got {getattr(self, name)}")
+        for name in ("weight_decay", "crop_padding", "norm_batches"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, but got {getattr(self, name)}")
+        total = sum(phase.share for phase in self.phases)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares of all phases must add up to 1, but add up to {total:g}")
+
+    def rate(self, progress: float) -> float:
+        """Return the learning rates' factor at a share `progress` of the images: a triangle with top 1."""
+        if progress < self.warmup_share:
+            return progress / self.warmup_share
+        return (1 - progress) / (1 - self.warmup_share)
+
+    def scale(self, progress: float) -> float:
+        """Return the scale of the phase that a share `progress` of the images falls into."""
+        end = 0.0
+        for phase in self.phases:
+            end += phase.share
+            if progress < end:
+                return phase.scale
+        return self.phases[-1].scale

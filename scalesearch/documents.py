@@ -7,9 +7,9 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -18,8 +18,16 @@ from scalesearch.architecture.document import from_document
 from scalesearch.architecture.domains import Choice, Domain, Range, label
 from scalesearch.architecture.network import Head, Network, Stage, Stem
 from scalesearch.architecture.operators import OPERATORS
+from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.space import SearchSpace, leaves
 from scalesearch.errors import InputError
+from scalesearch.training.recipe import Recipe
+
+if TYPE_CHECKING:  # Optuna and Plotly are loaded by the commands that need them
+    from scalesearch.dashboard.layout import Layout
+    from scalesearch.search.study import Study
+
+T = TypeVar("T")
 
 FOLDERS = {
     "network": "space/networks",
@@ -48,14 +56,18 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+    re.compile(
+        r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"
+    ),
     list("-+0123456789."),
 )
 _Loader.add_implicit_resolver(
@@ -100,7 +112,7 @@ def read(path: Path) -> dict[str, Any]:
     if len(text) > LARGEST_DOCUMENT:
         raise InputError(f"{path}: a document has at most {LARGEST_DOCUMENT} bytes, but this has {len(text)}")
     try:
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
+        data = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InputError(f"{path}{line}: no valid YAML: {error.problem}") from error
@@ -158,7 +170,7 @@ def _known_keys(document: Any, known: Iterator[str] | tuple[str, ...], place: _P
             place.at(key).fail(f"there is no such field; {hint}")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
@@ -177,7 +189,7 @@ def checked(kind: Any, value: Any, place: _Place) -> Any:
         place.at(*parts).fail(f"{rule[0].lower()}{rule[1:]}{got}")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _option_types(operator: str) -> dict[str, TypeAdapter[Any]]:
     block = OPERATORS[operator].block
     hints = get_type_hints(block)
@@ -196,7 +208,9 @@ def _check_stage(row: Any, place: _Place) -> None:
             _option_types(stage.operator)[name].validate_python(value)
         except ValidationError as error:
             place.at(name).fail(f"{error.errors()[0]['msg'].lower()}, but got {value!r}")
-    checked(Stage, {name: row[name] for name in own if name in row} | {"options": tuple(options.items())}, place)
+    checked(
+        Stage, {name: row[name] for name in own if name in row} | {"options": tuple(options.items())}, place
+    )
 
 
 def network_from(document: Mapping[str, Any], file: str) -> Network:
@@ -295,3 +309,54 @@ def _check_coefficient(name: str, value: Any, place: _Place) -> None:
         place.fail(f"growth must exceed 1, but got {value!r}")
     if name != "growth" and not 0 <= number <= 1:
         place.fail(f"a share must be in [0, 1], but got {value!r}")
+
+
+def plain(node: Any) -> Any:
+    """Return a tree with domains as plain data: the inverse of reading a space document."""
+    if isinstance(node, SearchSpace):
+        return {"name": node.name} | plain(node.document) | {"coefficients": plain(node.coefficients)}
+    if isinstance(node, Choice):
+        return {"choice": list(node.values)}
+    if isinstance(node, Range):
+        extras = {"step": node.step} if node.step is not None else {}
+        return {"range": [node.low, node.high]} | extras | ({"log": True} if node.log else {})
+    if isinstance(node, Mapping):
+        return {name: plain(child) for name, child in node.items()}
+    return [plain(child) for child in node] if isinstance(node, list | tuple) else node
+
+
+def load_study(name: str | Path) -> Study:
+    """Return a study by name or path."""
+    from scalesearch.search.study import Finals, SamplerChoice, Study
+
+    path = find("study", name)
+    document = read(path)
+    place = _Place(str(path))
+    for part, kind in (("sampler", SamplerChoice), ("finals", Finals)):
+        checked(kind, document.get(part, {}), place.at(part))
+    return _read_as(Study, document, place)
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """Return a training recipe by name or path."""
+    path = find("recipe", name)
+    document = {key: value for key, value in read(path).items() if key not in ABOUT}
+    place = _Place(str(path))
+    checked(ProxyPolicy, document.get("proxy", {}), place.at("proxy"))
+    return _read_as(Recipe, document, place)
+
+
+def load_layout(name: str | Path) -> Layout:
+    """Return a dashboard's layout by name or path."""
+    from scalesearch.dashboard.layout import Layout
+
+    path = find("dashboard", name)
+    try:
+        return _read_as(Layout, read(path), _Place(str(path)))
+    except InputError as error:
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+
+
+def _read_as(kind: type[T], document: Mapping[str, Any], place: _Place) -> T:
+    read_as: T = checked(kind, document, place)
+    return read_as

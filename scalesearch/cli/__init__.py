@@ -7,6 +7,7 @@ Exit codes: 0 a result, 1 no usable result or a failed check, 2 bad input, 3 run
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
@@ -16,7 +17,7 @@ from scalesearch.cli.show import show
 from scalesearch.errors import InputError, RunHeldError
 
 # typer exports only this subclass of the class of all its usage errors.
-UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+UsageError: Any = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="scalesearch",
@@ -34,7 +35,9 @@ def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
     try:
         code = app(standalone_mode=False)
-    except (UsageError, InputError) as error:
+    except UsageError as error:
+        code = _complain(2, error.format_message())
+    except InputError as error:
         code = _complain(2, str(error))
     except RunHeldError as error:
         code = _complain(3, str(error))

@@ -1,2 +1,78 @@
-def run() -> None:
-    """."""
+"""`scalesearch run`: search for the network that makes the most of a budget."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from scalesearch import documents
+from scalesearch.cli.options import BudgetFlops, budget, seconds
+
+
+def run(
+    budget_flops: BudgetFlops,
+    study: Annotated[str, typer.Option(help="A study's name or a document's path.")] = "default",
+    space: Annotated[str | None, typer.Option(help="A search space's name or path.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SCALESEARCH_DATA",
+            help="cifar10, digits, a folder of class folders, or a folder of Parquet files.",
+        ),
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Search trials of the whole run.")] = None,
+    time: Annotated[str | None, typer.Option(help="Time of this call, such as 10m or 1h30m.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Trainings at once; 0 chooses.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Of proposals and trainings.")] = None,
+    out: Annotated[str | None, typer.Option(help="The run folder; default runs/NAME.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> None:
+    """Search for the network that makes the most of a budget, by short trainings on real images."""
+    flops = budget(budget_flops)
+    limit = seconds(time) if time is not None else None
+    chosen = documents.load_study(study)
+    chosen = replace(chosen, space=space or chosen.space, seed=chosen.seed if seed is None else seed)
+
+    from scalesearch.cli.session import Request, Session
+
+    with Interruption() as interruption:
+        session = Session(Request(chosen, flops, data, trials, limit, device, workers, out))
+        report, code = session.run(interruption.requested)
+    if as_json:
+        print(json.dumps(report))
+    raise typer.Exit(code)
+
+
+class Interruption:
+    """Turns Ctrl-C and SIGTERM into a question that the driver asks; a second one ends at once."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def requested(self) -> bool:
+        """Return whether an end was asked for."""
+        return self._event.is_set()
+
+    def _hear(self, _signal: int, _frame: Any) -> None:
+        if self._event.is_set():
+            os._exit(130)
+        self._event.set()
+        print("stopping: trainings write their checkpoints ...", file=sys.stderr)
+
+    def __enter__(self) -> Interruption:
+        self._before = {
+            number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -97,6 +97,8 @@ def print_network(network: Network) -> None:
     """Print the stage table and the cost."""
     console = Console()
     console.width = max(console.width, 132)  # exact numbers are the point: cut none
-    console.print(f"[bold]{network.name}[/bold]  resolution {_cell(network.resolution)}, {network.classes} classes")
+    console.print(
+        f"[bold]{network.name}[/bold]  resolution {_cell(network.resolution)}, {network.classes} classes"
+    )
     console.print(stage_table(network.rows()))
     console.print(describe(network.cost()), highlight=False)

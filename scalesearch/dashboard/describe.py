@@ -47,12 +47,12 @@ def resolution_text(document: Mapping[str, Any]) -> str:
 
 def stage_lines(document: Mapping[str, Any]) -> list[str]:
     """Return a monospace table of a network's stages: operator, channels × repeats, kernel, stride."""
-    lines = [f"{'':>2} {'operator':<13}{'channels':>8}{'kernel':>8}{'stride':>8}"]
+    lines = [f"{'':>2} {'operator':<13}{'channels':>9} {'kernel':>6} {'stride':>6}"]
     for number, stage in enumerate(document["stages"], 1):
         size = f"{stage['channels']}×{stage['repeats']}"
         kernel = f"{stage['kernel']}×{stage['kernel']}" if "kernel" in stage else "-"
-        operator = one_line(stage["operator"], 12)
-        lines.append(f"{number:>2} {operator:<13}{size:>8}{kernel:>8}{stage['stride']:>8}")
+        operator = one_line(stage["operator"], 13)
+        lines.append(f"{number:>2} {operator:<13}{size:>9} {kernel:>6} {stage['stride']:>6}")
     return lines
 
 

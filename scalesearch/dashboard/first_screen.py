@@ -40,7 +40,8 @@ def _best_cards(summary: Summary, best: Best) -> str:
 def _no_best_card(summary: Summary, trials: Sequence[TrialRecord]) -> str:
     words = escape(nothing_yet(trials))
     asked = f"Asked for: the best network within {flops_text(summary.budget)}."
-    card = f'<section class="card found"><h2>No network found yet</h2><p>{words}</p><p class="quiet">{asked}</p></section>'
+    texts = f'<p>{words}</p><p class="quiet">{asked}</p>'
+    card = f'<section class="card found"><h2>No network found yet</h2>{texts}</section>'
     return f'{card}<div class="tiles">{_data_tile(summary)}</div>'
 
 
@@ -51,11 +52,11 @@ def _network_card(best: Best) -> str:
     return (
         '<section class="card found"><h2>What was found</h2>'
         f'<p class="big">{escape(pattern_text(document))}</p>'
-        f"<p>{escape(one_line(document['name']))}, trial {best.trial.number}, input {resolution_text(document)}, "
-        f"{best.classes:,} classes</p>"
+        f"<p>{escape(one_line(document['name']))}, trial {best.trial.number}, "
+        f"input {resolution_text(document)}, {best.classes:,} classes</p>"
         f"{_stage_table(document)}"
-        f'<p class="quiet">Its base network × {depth:.2f} in depth, {width:.2f} in width, {resolution:.2f} in '
-        f"resolution (drawn: α {alpha:.2f}, β {beta:.2f}, γ {gamma:.2f}).</p></section>"
+        f'<p class="quiet">Its base network × {depth:.2f} in depth, {width:.2f} in width, '
+        f"{resolution:.2f} in resolution (drawn: α {alpha:.2f}, β {beta:.2f}, γ {gamma:.2f}).</p></section>"
     )
 
 
@@ -103,7 +104,7 @@ def _cost_tile(summary: Summary, best: Best) -> str:
         flops_text(deployed.flops),
         f"{gauge}{percent_text(share)} of the budget of {flops_text(summary.budget)}",
         f"<b>{count_text(deployed.params)}</b> params, <b>{count_text(deployed.activations)}</b> activations",
-        '<span class="quiet">FLOPs are multiply-accumulates of convolutions and linear layers, one image.</span>',
+        '<span class="quiet">Multiply-accumulates of convolutions and linear layers, per image.</span>',
     )
 
 
@@ -113,23 +114,24 @@ def _accuracy_tile(best: Best) -> str:
         f'<span class="quiet">Of the proxy ({flops_text(proxy.flops)}, {resolution_text(proxy.document)}) on '
         "validation images by which nothing was chosen. The deployed network is not trained.</span>"
     )
-    if best.accuracy is None:
-        return _tile("How good it is", "not measured", belongs)
+    low, high = best.interval
     trainings = f"{best.seeds} trainings" if best.seeds != 1 else "1 training"
-    interval = f"{trainings}: no interval"
-    if best.interval is not None:
-        low, high = best.interval
-        interval = f"<b>{percent_text(low)}</b> to <b>{percent_text(high)}</b>, n = {trainings}"
+    interval = f"<b>{percent_text(low)}</b> to <b>{percent_text(high)}</b> (95 %), n = {trainings}"
     return _tile("How good it is", percent_text(best.accuracy), interval, belongs)
 
 
 def _certainty_tile(summary: Summary, best: Best) -> str:
     complete = summary.counts.get("complete", 0)
-    among = f'<span class="quiet">Chosen among {complete} complete trials by validation loss.</span>'
-    if best.interval is None:
-        return _tile("How sure that is", "unknown", "Without an interval nobody can say who is ahead.", among)
+    among = (
+        '<span class="quiet">Chosen by validation loss; '
+        f"{complete} trials are complete over all levels.</span>"
+    )
+    if best.seeds < 2:
+        words = "It was trained once: the interval knows the luck of the images, not that of the seed."
+        return _tile("How sure that is", "unknown", words, among)
     if best.ties == 0:
-        return _tile("How sure that is", "no ties", "No other candidate lies inside the interval.", among)
+        words = "No other candidate that was trained again lies inside the interval."
+        return _tile("How sure that is", "no ties", words, among)
     others = "candidate lies" if best.ties == 1 else "candidates lie"
     words = f"{best.ties} other {others} inside the interval: as good, as far as was measured."
     return _tile("How sure that is", f"{best.ties} tie{'s' if best.ties > 1 else ''}", words, among)
@@ -141,7 +143,7 @@ def _data_tile(summary: Summary) -> str:
         escape(one_line(summary.data, 40)),
         f"<b>{summary.train_images:,}</b> images to train on, <b>{summary.val_images:,}</b> to validate",
         '<span class="quiet">The test images took no part. '
-        f"Fingerprint {escape(one_line(summary.fingerprint, 12))}.</span>",
+        f"Fingerprint {escape(one_line(summary.fingerprint)[:12])}.</span>",
     )
 
 

@@ -48,10 +48,8 @@ def write_page(
 ) -> None:
     """Write the page; a reader never sees half of it, since it replaces the old one in one step.
 
-    Args:
-        path: the HTML file. title: of the run.
-        budget: multiply-accumulates, the wall in the pictures; None draws no wall.
-        notice: a banner above all else, such as that the data are for demonstration only.
+    `title` is the run's. `budget`, in multiply-accumulates, is the wall in the pictures; None draws none.
+    `notice` is a banner above all else, such as that the data are for demonstration only.
     """
     best = summary.best.trial.number if summary.best else None
     context = Context(budget, tuple(references), best)
@@ -74,7 +72,9 @@ def _html(title: str, eyebrow: str, notice: str | None, screen: str, figures: Se
         style=_style(),
         screen=screen,
         panels=panels,
-        data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+        data=json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace(
+            "<", "\\u003c"
+        ),
         plotly=plotly,
         script=script,
         hashes=f"{_hash(plotly)} {_hash(script)}",

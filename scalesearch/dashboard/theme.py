@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from html import escape
 from math import floor, log10
 from textwrap import wrap
 from typing import Any, Literal
@@ -14,6 +15,7 @@ BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE)
 MUTED = "#7D8794"
 # Colour never stands alone: line patterns and symbols repeat what it says.
+MODEBAR = ("toimage", "zoom2d", "pan2d", "zoomin2d", "zoomout2d", "autoscale2d", "resetscale2d")
 DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 
@@ -51,18 +53,25 @@ def template(name: ModeName) -> go.layout.Template:
         "ticks": "outside",
         "tickcolor": mode.line,
         "tickfont": {"color": mode.quiet},
-        "title": {"standoff": 12},
+        "title": {"standoff": 12, "font": {"size": 12}},
     }
     return go.layout.Template(
         layout={
             "font": {"family": SANS, "size": 13, "color": mode.ink},
             "paper_bgcolor": mode.card,
-            "plot_bgcolor": mode.card,
+            "plot_bgcolor": "rgba(0,0,0,0)",
             "colorway": PALETTE,
             "xaxis": axis,
             "yaxis": axis,
-            "margin": {"l": 16, "r": 16, "t": 16, "b": 16},
-            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
+            "margin": {"l": 16, "r": 16, "t": 36, "b": 16},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "y": 0,
+                "yref": "container",
+                "yanchor": "bottom",
+                "font": {"size": 12},
+            },
             "hoverlabel": {
                 "bgcolor": mode.card,
                 "bordercolor": mode.quiet,
@@ -93,10 +102,10 @@ def figure(title: str, caption: str, height: int = 500) -> go.Figure:
 
 
 def empty_figure(title: str, words: str) -> go.Figure:
-    """Return a figure that says in words why there is nothing to draw; `words` is safe for Plotly."""
+    """Return a figure that says in words why there is nothing to draw; `words` is plain text."""
     result = figure(title, "", height=180)
-    result.update_layout(xaxis={"visible": False}, yaxis={"visible": False})
-    text = "<br>".join(wrap(words, 44))
+    result.update_layout(xaxis={"visible": False}, yaxis={"visible": False}, modebar={"remove": MODEBAR})
+    text = "<br>".join(escape(line, quote=False) for line in wrap(words, 44))
     result.add_annotation(
         text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 15}
     )
@@ -115,22 +124,22 @@ def _with_prefix(value: float, most_decimals: int) -> str:
 
 
 def flops_text(flops: float) -> str:
-    """Multiply-accumulates with three digits: 1.98 GFLOPs."""
+    """Return multiply-accumulates with three digits: 1.98 GFLOPs."""
     return f"{_with_prefix(flops, 2)}FLOPs"
 
 
 def count_text(count: float) -> str:
-    """A count with one decimal at most: 5.3 M."""
+    """Return a count with one decimal at most: 5.3 M."""
     return _with_prefix(count, 1).rstrip()
 
 
 def percent_text(share: float) -> str:
-    """A fraction as a percentage with one decimal: 52.3 %."""
+    """Return a fraction as a percentage with one decimal: 52.3 %."""
     return f"{100 * share:.1f} %"
 
 
 def seconds_text(seconds: float) -> str:
-    """A duration in its two largest units: 9 min 3 s."""
+    """Return a duration in its two largest units: 9 min 3 s."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

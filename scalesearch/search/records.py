@@ -61,8 +61,8 @@ class TrialRecord:
     """One finished trial: a candidate, what stands for it, and how it did.
 
     Attributes:
-        number: counted from 0 over the run; finals go on counting.
-        role: "search", or "final" for a re-training of trial `of` with a fresh seed.
+        number: of the candidate, counted from 0 in the order in which they were proposed.
+        role: "search", or "final" for a re-training of the same candidate with a fresh seed.
         level: the level of the budget that the deployed network was fitted to, in multiply-accumulates.
         rung: which length of training, from 0.
         params: what the sampler drew, by path in the space document.
@@ -80,7 +80,6 @@ class TrialRecord:
     proxy: Member
     outcome: Outcome
     key: str
-    of: int | None = None
     repeats: int | None = None
     started: float = 0.0
     finished: float = 0.0

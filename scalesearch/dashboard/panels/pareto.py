@@ -48,14 +48,26 @@ class ParetoData:
     span: tuple[float, float]
 
 
-def pareto_front(points: Iterable[Point]) -> tuple[Point, ...]:
-    """Return the points that no other beats in one of cost and accuracy without losing in the other."""
+def pareto_front(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Return the points that no other dominates in cost and accuracy, and that are the best of their level.
+
+    Within a level accuracy alone ranks: all its candidates were fitted to the same budget, and what their
+    costs differ by is rounding.
+    """
+    best: dict[float, float] = {}
+    for point in points:
+        best[point.trial.level] = max(point.accuracy, best.get(point.trial.level, point.accuracy))
+    front = _not_dominated(points)
+    return tuple(point for point in front if point.accuracy == best[point.trial.level])
+
+
+def _not_dominated(points: Iterable[Point]) -> list[Point]:
     front: list[Point] = []
     for point in sorted(points, key=lambda point: (point.flops, -point.accuracy)):
         equal = front and (point.flops, point.accuracy) == (front[-1].flops, front[-1].accuracy)
         if equal or not front or point.accuracy > front[-1].accuracy:
             front.append(point)
-    return tuple(front)
+    return front
 
 
 def pareto_data(
@@ -71,7 +83,7 @@ def pareto_data(
     feasible = [point for point in points if budget is None or point.flops <= budget]
     front = pareto_front(feasible)
     on_front = {id(point) for point in front}
-    drawn = [*(trial.deployed.flops for trial in search), *([budget] if budget else [])]
+    drawn: list[float] = [*(trial.deployed.flops for trial in search), *([budget] if budget else [])]
     low, high = min(drawn, default=1e6), max(drawn, default=1e10)
     near = [reference for reference in references if low / 4 <= reference.flops <= high * 4]
     costs = [low, high, *(reference.flops for reference in near)]
@@ -111,7 +123,8 @@ def label_rows(positions: Sequence[float], widths: Sequence[float]) -> list[int 
 def _caption(data: ParetoData) -> str:
     words = (
         "A point is a candidate: what its deployed network costs, and the validation accuracy that its proxy "
-        "reached. Dearer levels train dearer proxies. Published networks are marked at their cost only, "
+        "reached. The front joins the best of each level that beats all cheaper ones; dearer levels train "
+        "dearer proxies. Published networks are marked at their cost only, "
         "since their published accuracies come from other data and longer training."
     )
     if len(data.front) + len(data.dominated) == 1:
@@ -143,7 +156,8 @@ def _points(points: Sequence[Point], budget: float | None, **style: Any) -> go.S
 
 
 def _add_front(fig: go.Figure, data: ParetoData, budget: float | None) -> None:
-    x, y = [point.flops for point in data.front], [point.accuracy for point in data.front]
+    x: list[float] = [point.flops for point in data.front]
+    y = [point.accuracy for point in data.front]
     if data.front and budget is not None:
         x, y = [*x, budget], [*y, y[-1]]
     line = {"shape": "hv", "color": BLUE, "width": 2.5}
@@ -169,8 +183,11 @@ def _add_budget(fig: go.Figure, budget: float, right: float) -> None:
     shape = {"yref": "paper", "y0": 0, "y1": 1, "layer": "below", "x0": budget}
     fig.add_shape(type="rect", x1=right, fillcolor=MUTED, opacity=0.14, line={"width": 0}, **shape)
     wall = {"color": VERMILLION, "width": 2}
-    words = {"text": f"budget {flops_text(budget)}", "textposition": "end", "font": {"color": VERMILLION}}
-    fig.add_shape(type="line", x1=budget, line=wall, label={**words, "yanchor": "bottom"}, **shape)
+    fig.add_shape(type="line", x1=budget, line=wall, **shape)
+    # On a log axis an annotation stands at the logarithm, a shape at the value.
+    place = {"x": log10(budget), "y": 1, "yref": "paper", "xanchor": "right", "yanchor": "top"}
+    words = f"budget {flops_text(budget)}"
+    fig.add_annotation(text=words, showarrow=False, font={"size": 12, "color": VERMILLION}, **place)
 
 
 def _add_references(fig: go.Figure, data: ParetoData, left: float, right: float) -> None:
@@ -213,7 +230,7 @@ def pareto(trials: Sequence[TrialRecord], *, context: Context = NOTHING_KNOWN) -
     budget = context.budget
     data = pareto_data(trials, budget, context.references)
     if not (data.front or data.dominated or data.over):
-        return empty_figure(TITLE, label(nothing_yet(trials), 160))
+        return empty_figure(TITLE, nothing_yet(trials))
     fig = figure(TITLE, _caption(data), height=560)
     left, right = data.span[0] / 1.25, data.span[1] * 1.25
     muted = {"color": MUTED, "size": 8, "opacity": 0.55}
@@ -229,7 +246,7 @@ def pareto(trials: Sequence[TrialRecord], *, context: Context = NOTHING_KNOWN) -
     fig.update_xaxes(
         type="log",
         range=[log10(left), log10(right)],
-        title={"text": "FLOPs of the deployed network (multiply-accumulates, log scale)"},
+        title={"text": "deployed FLOPs (multiply-accumulates, log)"},
         dtick="D2",
         tickformat="~s",
         anchor="y2",

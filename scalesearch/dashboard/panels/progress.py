@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from scalesearch.dashboard.describe import label, level_text, nothing_yet, scored
 from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context
-from scalesearch.dashboard.theme import DASHES, PALETTE, SYMBOLS, empty_figure, figure, percent_text
+from scalesearch.dashboard.theme import DASHES, PALETTE, SYMBOLS, empty_figure, figure
 from scalesearch.search.records import TrialRecord
 
 TITLE = "Best so far"
@@ -54,11 +54,7 @@ def _add_level(fig: go.Figure, line: LevelProgress, index: int, last: int, budge
         y=line.accuracies,
         mode="markers",
         marker={"color": colour, "size": 7, "opacity": 0.4, "symbol": symbol},
-        hoverinfo="text",
-        hovertext=[
-            f"trial {number}<br>{percent_text(accuracy)}<br>{name}"
-            for number, accuracy in zip(line.numbers, line.accuracies, strict=True)
-        ],
+        hovertemplate=f"trial %{{x}}<br>accuracy %{{y:.1%}} (proxy)<br>{name}<extra></extra>",
         legendgroup=group,
         showlegend=False,
     )
@@ -78,7 +74,7 @@ def progress(trials: Sequence[TrialRecord], *, context: Context = NOTHING_KNOWN)
     """Draw the best validation accuracy so far against the trial's number, per level of the budget."""
     data = progress_data(trials)
     if not data:
-        return empty_figure(TITLE, label(nothing_yet(trials), 160))
+        return empty_figure(TITLE, nothing_yet(trials))
     fig = figure(TITLE, CAPTION, height=420)
     last = max(trial.number for trial in trials if trial.role == "search")
     for index, line in enumerate(data):

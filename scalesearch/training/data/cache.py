@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -108,5 +108,6 @@ def _publish(scratch: Path, folder: Path, usable: Callable[[Path], bool]) -> Non
 def _sweep(root: Path) -> None:
     """Remove what killed processes left behind."""
     for scratch in root.glob(f"{SCRATCH}*"):
-        if time.time() - scratch.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process may just have put its folder in place
+            if time.time() - scratch.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,113 @@
+"""What a run leaves in its folder besides the record; all of it can be written again from the record."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from scalesearch import documents
+from scalesearch.architecture.document import from_document, to_document
+from scalesearch.dashboard.page import write_page
+from scalesearch.dashboard.panels.context import Reference
+from scalesearch.dashboard.summary import summary_from_report
+from scalesearch.search.records import TrialRecord
+from scalesearch.search.report import best_of, counts, frame, write_optuna
+from scalesearch.search.store import RunStore, write_atomically
+from scalesearch.search.study import Definition
+
+REPORT, DASHBOARD = "report.json", "dashboard.html"
+DEMONSTRATION = (
+    "demonstration data: {name} stands in for CIFAR-10, which could not be had, and nothing is claimed. "
+    "Give real images with --data cifar10, or --data and a folder of class folders or Parquet files."
+)
+
+
+def versions() -> dict[str, str]:
+    """Return what the numbers were made with."""
+    packages = ("scalesearch", "torch", "torchvision", "optuna", "numpy")
+    return {"python": platform.python_version()} | {package: version(package) for package in packages}
+
+
+def notice(data: dict[str, Any]) -> str | None:
+    """Return the heading of results on stand-in data."""
+    return DEMONSTRATION.format(name=data["name"]) if data["demonstration"] else None
+
+
+def make_report(definition: Definition, store: RunStore) -> dict[str, Any]:
+    """Return the content of report.json; its keys are stable, paths are relative to it."""
+    trials = store.finished
+    asked = {event["number"] for event in store.events if event["event"] == "asked"}
+    ended = [event for event in store.events if event["event"] == "ended"]
+    data = definition.resolved["data"]
+    return {
+        "schema": 1,
+        "notice": notice(data),
+        "study": definition.study.name,
+        "budget_flops": definition.budget,
+        "budgets": sorted({level * definition.budget for level in definition.study.levels}),
+        "best": best_of(trials, definition.report_images),
+        "trials": counts(trials, interrupted=len(asked - {t.number for t in trials})),
+        "data": data,
+        "images_per_trial": definition.study.images,
+        "seconds": round(sum(event["seconds"] for event in ended), 1),
+        "ended_by": ended[-1]["ending"] if ended else None,
+        "machine": ended[-1]["machine"] if ended else None,
+        "versions": versions(),
+    }
+
+
+def write_outputs(definition: Definition, store: RunStore) -> dict[str, Any]:
+    """Write trials, storage, best network, report and dashboard; return the report."""
+    folder, trials = store.folder, store.finished
+    report = make_report(definition, store)
+    frame(trials).to_parquet(folder / "trials.parquet", index=False)
+    write_optuna(folder / "optuna.journal", definition.study.name, definition.space, trials)
+    if report["best"] is not None:
+        _write_best(folder, next(t for t in trials if t.number == report["best"]["trial"]), trials)
+    write_atomically(folder / REPORT, json.dumps(report, indent=2) + "\n")
+    _write_dashboard(definition, folder, trials, report)
+    return report
+
+
+def _write_best(folder: Path, best: TrialRecord, trials: list[TrialRecord]) -> None:
+    proxy = folder / "best" / "proxy"
+    proxy.mkdir(parents=True, exist_ok=True)
+    for target, member in ((folder / "best", best.deployed), (proxy, best.proxy)):
+        network = replace(from_document(member.document), name=f"best_{target.name}")
+        write_atomically(target / "network.yaml", documents.write_text(to_document(network)))
+    trained = [t for t in trials if t.number == best.number and t.outcome.checkpoint]
+    weights = folder / str(trained[-1].outcome.checkpoint) if trained else None
+    if weights is not None and weights.is_file():
+        shutil.copyfile(weights, proxy / "weights.safetensors")
+
+
+def references() -> list[Reference]:
+    """Return the published networks at their published cost and resolution."""
+    found = []
+    for path in documents.names("network").values():
+        published = documents.read(path).get("published", {})
+        name = documents.load(path).name
+        found += [
+            Reference(f"{name} ({side} px)", cost) for side, cost in published.get("flops", {}).items()
+        ][:1]
+    return found
+
+
+def _write_dashboard(
+    definition: Definition, folder: Path, trials: list[TrialRecord], report: dict[str, Any]
+) -> None:
+    write_page(
+        folder / DASHBOARD,
+        trials,
+        layout=documents.load_layout(definition.study.dashboard),
+        title=f"{definition.study.name}: {definition.budget:g} FLOPs on {report['data']['name']}",
+        summary=summary_from_report(report, trials),
+        references=references(),
+        budget=definition.budget,
+        notice=report["notice"],
+    )

@@ -1,0 +1,177 @@
+"""What a run has found: the report, the frame of trials, and the Optuna storage, all derived from records."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from scalesearch.architecture.domains import Domain
+from scalesearch.architecture.space import SearchSpace
+from scalesearch.search.driver import ranked
+from scalesearch.search.records import TrialRecord
+from scalesearch.search.samplers import distribution
+from scalesearch.search.trust import Estimate, estimates, ties
+
+SCHEMA = 1
+
+
+def accuracies(trials: Iterable[TrialRecord], number: int) -> list[float]:
+    """Return the reported accuracies of one candidate's proxy: of fresh seeds, else of its search training."""
+    own = [t for t in trials if t.number == number and t.complete and t.outcome.report_accuracy is not None]
+    finals = [t.outcome.report_accuracy for t in own if t.role == "final"]
+    found = finals or [t.outcome.report_accuracy for t in own if t.role == "search"]
+    return [accuracy for accuracy in found if accuracy is not None]
+
+
+def best_estimates(trials: Sequence[TrialRecord], report_images: int) -> dict[int, Estimate]:
+    """Estimate the accuracy of every candidate that was re-trained, or of the best one where none was."""
+    top = ranked(trials)
+    retrained = {t.number for t in trials if t.role == "final" and t.complete}
+    chosen = [t.number for t in top if t.number in retrained or t is top[0]]
+    return estimates({number: accuracies(trials, number) for number in chosen}, report_images)
+
+
+def best_of(trials: Sequence[TrialRecord], report_images: int) -> dict[str, Any] | None:
+    """Describe the best candidate, or None where no candidate of any level completed."""
+    top = ranked(trials)
+    if not top:
+        return None
+    best = top[0]
+    found = best_estimates(trials, report_images)
+    estimate = found[best.number]
+    c, d = best.coefficients, best.deployed
+    return {
+        "trial": best.number,
+        "pattern": best.pattern,
+        "network": "best/network.yaml",
+        "flops": d.flops,
+        "params": d.params,
+        "activations": d.activations,
+        "budget_share": d.ratio,
+        "classes": d.document.get("classes", 1000),
+        "resolution": d.document["resolution"],
+        "phi": d.phi,
+        "repair": list(d.repair),
+        "coefficients": {"alpha": c.alpha, "beta": c.beta, "gamma": c.gamma},
+        "realised": dict(zip(("depth", "width", "resolution"), d.realised, strict=True)),
+        "proxy_accuracy": estimate.mean,
+        "proxy_interval": [estimate.low, estimate.high],
+        "proxy_seeds": estimate.n,
+        "proxy_val_loss": best.outcome.val_loss,
+        "proxy": {
+            "network": "best/proxy/network.yaml",
+            "flops": best.proxy.flops,
+            "params": best.proxy.params,
+            "resolution": best.proxy.document["resolution"],
+            "gamma_identified": not best.proxy.clamped,
+        },
+        "ties": sorted(ties(best.number, found)),
+    }
+
+
+def counts(trials: Iterable[TrialRecord], interrupted: int) -> dict[str, int]:
+    """Count the search trials by how they ended."""
+    searched = [t for t in trials if t.role == "search"]
+    return {
+        "complete": sum(t.complete and t.repeats is None for t in searched),
+        "pruned": 0,
+        "failed": sum(t.outcome.status == "failed" and t.repeats is None for t in searched),
+        "repeated": sum(t.repeats is not None for t in searched),
+        "interrupted": interrupted,
+    }
+
+
+def frame(trials: Iterable[TrialRecord]) -> pd.DataFrame:
+    """Return one row a trial, nested fields as JSON text."""
+    return pd.DataFrame([_row(trial) for trial in trials])
+
+
+def _row(t: TrialRecord) -> dict[str, Any]:
+    return {
+        "number": t.number,
+        "role": t.role,
+        "status": t.outcome.status,
+        "reason": t.outcome.reason,
+        "repeats": t.repeats,
+        "level": t.level,
+        "rung": t.rung,
+        "pattern": t.pattern,
+        "alpha": t.coefficients.alpha,
+        "beta": t.coefficients.beta,
+        "gamma": t.coefficients.gamma,
+        "flops": t.deployed.flops,
+        "params": t.deployed.params,
+        "activations": t.deployed.activations,
+        "budget_share": t.deployed.ratio,
+        "phi": t.deployed.phi,
+        "depth": t.deployed.realised[0],
+        "width": t.deployed.realised[1],
+        "resolution": t.deployed.realised[2],
+        "repair": ",".join(t.deployed.repair),
+        "proxy_flops": t.proxy.flops,
+        "proxy_params": t.proxy.params,
+        "proxy_activations": t.proxy.activations,
+        "proxy_resolution": t.proxy.document["resolution"],
+        "gamma_identified": not t.proxy.clamped,
+        "val_accuracy": t.outcome.val_accuracy,
+        "val_loss": t.outcome.val_loss,
+        "report_accuracy": t.outcome.report_accuracy,
+        "train_loss_last_quarter": t.outcome.train_loss_last_quarter,
+        "images": t.outcome.images,
+        "macs": t.outcome.macs,
+        "seconds": t.outcome.seconds,
+        "peak_memory": t.outcome.peak_memory,
+        "seed": t.outcome.seed,
+        "worker": t.worker,
+        "started": t.started,
+        "finished": t.finished,
+        "params_drawn": json.dumps(t.params),
+        "deployed_network": json.dumps(t.deployed.document),
+        "proxy_network": json.dumps(t.proxy.document),
+    }
+
+
+def write_optuna(path: Path, name: str, space: SearchSpace, trials: Iterable[TrialRecord]) -> None:
+    """Write the search trials as an Optuna journal, for tools that read Optuna's storages.
+
+    Objectives: validation loss and deployed multiply-accumulates, both minimised.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        backend = optuna.storages.journal.JournalFileBackend(str(partial))
+        storage = optuna.storages.JournalStorage(backend)
+        study = optuna.create_study(storage=storage, study_name=name, directions=["minimize", "minimize"])
+        study.set_metric_names(["validation loss", "FLOPs"])
+    study.add_trials([_frozen(space, t) for t in trials if t.role == "search"])
+    partial.replace(path)
+
+
+def _frozen(space: SearchSpace, t: TrialRecord) -> FrozenTrial:
+    distributions: dict[str, BaseDistribution] = {}
+
+    def suggest(name: str, domain: Domain) -> Any:
+        distributions[name] = distribution(domain)
+        return t.params[name]
+
+    space.draw(suggest)
+    trial = create_trial(
+        state=TrialState.COMPLETE if t.complete else TrialState.FAIL,
+        values=[t.outcome.val_loss or 0.0, float(t.deployed.flops)] if t.complete else None,
+        params=t.params,
+        distributions=distributions,
+        user_attrs={"accuracy": t.outcome.val_accuracy, "pattern": t.pattern, "reason": t.outcome.reason},
+    )
+    trial.datetime_start = datetime.fromtimestamp(t.started)
+    trial.datetime_complete = datetime.fromtimestamp(t.finished)
+    return trial

@@ -1,0 +1,125 @@
+"""The run folder: one durable record, appended to by one driver that holds a lock (decision D10)."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from scalesearch.errors import InputError, RunHeldError
+from scalesearch.search.records import TrialRecord
+
+RECORD = "record.jsonl"
+LOCK = "driver.lock"
+STUDY = "study.yaml"
+
+
+def parse_record(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the record's events and the number of bytes that hold them; a torn last line is left out.
+
+    Raises InputError where a line before the last is no event: that is damage, not an interrupted write.
+    """
+    data = path.read_bytes()
+    events, good = [], 0
+    for number, line in enumerate(data.splitlines(keepends=True), 1):
+        try:
+            event = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            event = None
+        if not isinstance(event, dict) or "event" not in event:
+            if good + len(line) < len(data):
+                raise InputError(f"{path}:{number}: a record's line is a JSON event, but this is not one")
+            break
+        events.append(event)
+        good += len(line)
+    return events, good
+
+
+def load_trials(run: str | Path) -> tuple[TrialRecord, ...]:
+    """Return the finished trials of a run folder in order of number.
+
+    Raises InputError where the folder holds no record, or a damaged one.
+    """
+    path = Path(run) / RECORD
+    if not path.is_file():
+        raise InputError(f"{run}: a run folder holds {RECORD}, but this does not")
+    events, _ = parse_record(path)
+    finished = [TrialRecord.from_json(event["trial"]) for event in events if event["event"] == "finished"]
+    return tuple(sorted(finished, key=lambda trial: trial.number))
+
+
+class RunStore:
+    """A run folder that this process drives: use it as a context, which holds the lock."""
+
+    def __init__(self, folder: Path, on_repair: Callable[[str], None] = lambda _line: None) -> None:
+        self.folder, self._on_repair = folder, on_repair
+        self.events: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / LOCK).open("a+")
+        except OSError as error:
+            raise InputError(
+                f"--out: the folder {self.folder} cannot be written: {error.strerror}"
+            ) from error
+        self._hold()
+        self._open_record()
+        return self
+
+    def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._record.close()
+        self._lock.close()
+
+    def _hold(self) -> None:
+        # The kernel frees the lock when its holder dies, however it dies.
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.seek(0)
+            raise RunHeldError(f"{self.folder} is driven by {self._lock.read().strip()}") from error
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        self._lock.flush()
+
+    def _open_record(self) -> None:
+        path = self.folder / RECORD
+        if path.exists():
+            self.events, good = parse_record(path)
+            if good < path.stat().st_size:
+                backup = path.with_suffix(".torn")
+                shutil.copyfile(path, backup)
+                os.truncate(path, good)
+                self._on_repair(f"{path}: the last line was cut off; it was dropped, {backup.name} keeps it")
+        self._record = path.open("a", encoding="utf-8")
+
+    def append(self, event: str, **fields: Any) -> None:
+        """Write one event; it is on the disk when this returns."""
+        entry = {"event": event, **fields}
+        self._record.write(json.dumps(entry) + "\n")
+        self._record.flush()
+        os.fsync(self._record.fileno())
+        self.events.append(entry)
+
+    def finish(self, trial: TrialRecord) -> None:
+        """Write a finished trial."""
+        self.append("finished", trial=asdict(trial))
+
+    @property
+    def finished(self) -> list[TrialRecord]:
+        """The finished trials."""
+        return [TrialRecord.from_json(e["trial"]) for e in self.events if e["event"] == "finished"]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file in one step: a reader sees the old text or the new one."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,116 @@
+"""What a search is: the study document's values, resolved against a budget and data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from scalesearch.architecture.proxy import ProxyPolicy
+from scalesearch.architecture.space import SearchSpace
+from scalesearch.search.samplers import SAMPLERS
+
+
+@dataclass(frozen=True)
+class SamplerChoice:
+    """Which sampler proposes candidates, and how many random ones come first."""
+
+    name: str = "tpe"
+    startup: int = 10
+
+    def __post_init__(self) -> None:
+        if self.name not in SAMPLERS:
+            raise ValueError(f"a sampler is one of {', '.join(SAMPLERS)}, but got {self.name!r}")
+
+
+@dataclass(frozen=True)
+class Finals:
+    """The re-training of the best candidates with fresh seeds (decision D4).
+
+    Attributes:
+        candidates: how many of the top level's best. seeds: trainings of each.
+        share: of the time limit that is kept for them.
+    """
+
+    candidates: int = 3
+    seeds: int = 2
+    share: float = 0.3
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study document.
+
+    Attributes:
+        space, recipe, dashboard: documents by name or path.
+        levels: shares of the budget that candidates are fitted to, and how often each turn comes (D2).
+        images: training images of one proxy training, repeats counted.
+        lag: trial n is proposed from the results of trials 0 to n - lag; 0 stands for twice the workers.
+        time: seconds or a duration such as 8m, where the command line gives no limit.
+    """
+
+    name: str
+    space: str = "mixed"
+    recipe: str = "proxy"
+    dashboard: str = "default"
+    levels: tuple[float, ...] = (1.0, 0.5, 1.0, 0.25, 1.0, 0.125)
+    sampler: SamplerChoice = field(default_factory=SamplerChoice)
+    images: int = 20_000
+    finals: Finals = field(default_factory=Finals)
+    lag: int = 0
+    time: str = "8m"
+    seed: int = 0
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.levels or not all(0 < level <= 1 for level in self.levels):
+            raise ValueError(f"levels are shares of the budget in (0, 1], but got {list(self.levels)}")
+        if 1 not in self.levels:
+            raise ValueError(f"one level must be 1, the whole budget, but got {list(self.levels)}")
+        if self.images < 1:
+            raise ValueError(f"images must be at least 1, but got {self.images}")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a call ends: seconds of this call, and search trials of the whole run; None sets no limit."""
+
+    time: float | None = None
+    trials: int | None = None
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A study with everything that its results depend on.
+
+    Attributes:
+        budget: multiply-accumulates of the deployed network. lag: as in Study, resolved.
+        classes, resolution: the data's. report_images: how many images reported accuracies are judged on.
+        resolved: documents and figures as plain data; its hash names the run folder (D11).
+    """
+
+    study: Study
+    space: SearchSpace
+    policy: ProxyPolicy
+    budget: float
+    lag: int
+    classes: int
+    resolution: int
+    report_images: int
+    resolved: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """The hash of everything that results depend on."""
+        return digest(self.resolved)
+
+    def level(self, number: int) -> float:
+        """Return the level that trial `number` is fitted to, in multiply-accumulates."""
+        levels = self.study.levels
+        return levels[number % len(levels)] * self.budget
+
+
+def digest(data: Any) -> str:
+    """Return the SHA-256 of plain data, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

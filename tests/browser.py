@@ -1,0 +1,64 @@
+"""A real headless browser that can reach no network."""
+
+import base64
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selenium import webdriver
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+)
+
+
+def programs() -> tuple[str, str] | None:
+    """Return the paths of Chromium and its driver, or None where one is missing."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    return (browser, driver) if browser and driver else None
+
+
+@contextmanager
+def headless(profile: Path, browser: str, driver: str) -> Iterator[webdriver.Chrome]:
+    """Start Chromium with an empty profile; it records console messages and every request."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        yield chrome
+    finally:
+        chrome.quit()
+
+
+def resize(chrome: webdriver.Chrome, width: int, height: int = 900) -> None:
+    """Set the page's size, also below the narrowest window that a desktop allows."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def screenshot(chrome: webdriver.Chrome, path: Path) -> bytes:
+    """Write the whole page as PNG and return it."""
+    shot = chrome.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+    path.write_bytes(base64.b64decode(shot["data"]))
+    return path.read_bytes()
+
+
+def requests(chrome: webdriver.Chrome) -> list[str]:
+    """Return the addresses that were requested since the last call, data: URIs left out."""
+    events = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
+    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    return [event["request"]["url"] for event in sent if not event["request"]["url"].startswith("data:")]

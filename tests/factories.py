@@ -20,6 +20,16 @@ BASE = {
     ],
 }
 BUDGET = 1e8
+# Names that try to be markup, for HTML and for Plotly's own pseudo-HTML and templates.
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    '"><b>bold</b>',
+    "<a href='https://example.org'>link</a>",
+    "%{x} ${title} $title &amp; {{x}}",
+)
 
 
 @cache

@@ -72,13 +72,17 @@ def _html(title: str, eyebrow: str, notice: str | None, screen: str, figures: Se
         style=_style(),
         screen=screen,
         panels=panels,
-        data=json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace(
-            "<", "\\u003c"
-        ),
+        data=_json(data),
         plotly=plotly,
         script=script,
         hashes=f"{_hash(plotly)} {_hash(script)}",
     )
+
+
+def _json(data: Any) -> str:
+    """Return JSON that no HTML parser finds a tag in."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.replace("<", "\\u003c")
 
 
 def _panel(index: int, drawing: dict[str, Any]) -> str:

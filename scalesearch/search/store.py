@@ -70,8 +70,12 @@ class RunStore:
             raise InputError(
                 f"--out: the folder {self.folder} cannot be written: {error.strerror}"
             ) from error
-        self._hold()
-        self._open_record()
+        try:
+            self._hold()
+            self._open_record()
+        except BaseException:
+            self._lock.close()
+            raise
         return self
 
     def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:

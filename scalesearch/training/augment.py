@@ -111,7 +111,9 @@ def crop_flip(images: Tensor, padding: int, flip: bool) -> Tensor:
     """
     n, c, height, width = images.shape
     if padding >= min(height, width):
-        raise ValueError(f"crop_padding must be below the images' side, but {padding} >= {min(height, width)}")
+        raise ValueError(
+            f"crop_padding must be below the images' side, but {padding} >= {min(height, width)}"
+        )
     shifts = torch.randint(-padding, padding + 1, (2, n, 1))
     rows = _reflect(torch.arange(height) + shifts[0], height)
     columns = _reflect(torch.arange(width) + shifts[1], width)
@@ -124,7 +126,7 @@ def crop_flip(images: Tensor, padding: int, flip: bool) -> Tensor:
 
 @lru_cache(maxsize=64)
 def area_weights(inputs: int, outputs: int, device: torch.device) -> Tensor:
-    """Return the (outputs, inputs) matrix of area resizing along one axis: shares of overlap, rows sum to 1."""
+    """Return the (outputs, inputs) matrix of area resizing along one axis; rows sum to 1."""
     edges = torch.arange(outputs + 1, dtype=torch.float64) * inputs / outputs
     cells = torch.arange(inputs, dtype=torch.float64)
     overlap = torch.minimum(edges[1:, None], cells + 1) - torch.maximum(edges[:-1, None], cells)

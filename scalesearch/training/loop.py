@@ -217,7 +217,9 @@ def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         stored = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for damaged files
-        raise ValueError(f"a checkpoint must be a whole file written by a training, but {path}: {error}") from error
+        raise ValueError(
+            f"a checkpoint must be a whole file written by a training, but {path}: {error}"
+        ) from error
     if not isinstance(stored, dict) or stored.keys() != {"key", "model", "optimizers", "state"}:
         raise ValueError(f"a checkpoint must be written by a training, but {path} is something else")
     return stored

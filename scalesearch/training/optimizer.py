@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import torch
@@ -25,10 +26,24 @@ def orthogonalise(matrices: Tensor, iterations: int) -> Tensor:
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-12)
+    x = x.to(_product_type(x))
     for _ in range(iterations):
         gram = x @ x.mT
-        x = a * x + torch.baddbmm(gram, gram, gram, beta=b, alpha=c) @ x
-    return x.mT if tall else x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+@cache
+def _fast_bfloat16() -> bool:
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch that is allowed
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _product_type(x: Tensor) -> torch.dtype:
+    # Half the precision is enough here (Jordan et al. 2024) and three to four times as fast where the
+    # hardware multiplies bfloat16; small matrices cost more to convert than to multiply.
+    fast = x.device.type == "cuda" or _fast_bfloat16()
+    return torch.bfloat16 if fast and min(x.shape[-2:]) >= 64 else x.dtype
 
 
 class Muon(Optimizer):

@@ -180,10 +180,10 @@ def _add_best(fig: go.Figure, data: ParetoData, best: int | None) -> None:
 
 
 def _add_budget(fig: go.Figure, budget: float, right: float) -> None:
-    shape = {"yref": "paper", "y0": 0, "y1": 1, "layer": "below", "x0": budget}
-    fig.add_shape(type="rect", x1=right, fillcolor=MUTED, opacity=0.14, line={"width": 0}, **shape)
-    wall = {"color": VERMILLION, "width": 2}
-    fig.add_shape(type="line", x1=budget, line=wall, **shape)
+    shape = {"yref": "paper", "y0": 0, "y1": 1, "x0": budget}
+    beyond = {"fillcolor": MUTED, "opacity": 0.14, "line": {"width": 0}, "layer": "below"}
+    fig.add_shape(type="rect", x1=right, **beyond, **shape)
+    fig.add_shape(type="line", x1=budget, line={"color": VERMILLION, "width": 2}, **shape)
     # On a log axis an annotation stands at the logarithm, a shape at the value.
     place = {"x": log10(budget), "y": 1, "yref": "paper", "xanchor": "right", "yanchor": "top"}
     words = f"budget {flops_text(budget)}"

@@ -1,0 +1,134 @@
+"""Scaling and the fit to a budget: rules of rounding, monotony, and never above the budget."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from strategies import coefficients, networks
+
+from scalesearch import load, scale
+from scalesearch.architecture.budget import BAND, Bounds, OverBudgetError, fit, repair
+from scalesearch.architecture.domains import random_values
+from scalesearch.architecture.proxy import ProxyPolicy, total_stride, with_total_stride
+from scalesearch.architecture.scaling import (
+    Coefficients,
+    compound,
+    round_channels,
+    round_repeats,
+    round_resolution,
+)
+from scalesearch.documents import load_space
+
+MIXED = load_space("mixed")
+
+
+def test_rounding_follows_the_published_rules():
+    # torchvision's _make_divisible: ties up, never more than 10 % down (16 * 1.2 = 19.2 -> 24).
+    assert [round_channels(c, 8) for c in (19.2, 44, 4, 12, 11.9, 172)] == [24, 48, 8, 16, 16, 176]
+    assert [round_repeats(d) for d in (0.2, 1.0, 1.1, 2.2 * 25)] == [1, 1, 2, 55]
+    assert [round_resolution(r) for r in (3, 222, 225.9, 226.1)] == [8, 224, 224, 228]
+
+
+@given(st.floats(8, 4000), st.sampled_from([4, 8, 24]))
+def test_rounded_channels_are_near_and_divisible(channels, divisor):
+    rounded = round_channels(channels, divisor)
+    assert rounded % divisor == 0
+    assert rounded >= 0.9 * channels
+    assert rounded - channels <= divisor
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks(), coefficients(), st.floats(-4, 3), st.floats(0, 2))
+def test_cost_does_not_fall_with_phi(network, chosen, phi, more):
+    # Widths off their rounding grid may round down just below 1, so the base starts on the grid.
+    base = compound(network, chosen, 0.0)
+    assume(all(s.channels % s.multiple == 0 for s in base.stages))
+    assume(base.stem.channels % 8 == 0)
+    smaller, larger = compound(base, chosen, phi).cost(), compound(base, chosen, phi + more).cost()
+    assert smaller.flops <= larger.flops
+    assert smaller.params <= larger.params
+
+
+@settings(max_examples=80, deadline=None)
+@given(networks(largest=64), coefficients(), st.floats(5, 9))
+def test_fit_is_never_over_budget(network, chosen, exponent):
+    budget = 10**exponent
+    try:
+        fitted = fit(network, chosen, budget)
+    except OverBudgetError as error:
+        assert error.smallest > budget  # noqa: PT017
+        return
+    assert fitted.cost == fitted.network.cost().flops <= budget
+    assert [s.operator for s in fitted.network.stages] == [s.operator for s in network.stages]
+    assert [s.stride for s in fitted.network.stages] == [s.stride for s in network.stages]
+
+
+@pytest.mark.parametrize("budget", [5e6, 1e8, 2e9, 2e10])
+def test_default_space_reaches_the_band_at_every_level(budget):
+    rng = np.random.default_rng(int(budget))
+    for index in range(40):
+        level = budget * (1, 0.5, 0.25, 0.125)[index % 4]
+        fitted = MIXED.draw(random_values(rng)).deployed(level)
+        assert BAND <= fitted.ratio <= 1, (level, fitted.repair)
+
+
+def test_repair_leaves_a_network_in_the_band_alone_and_says_what_it_did():
+    b0 = load("efficientnet_b0")
+    cost = b0.cost().flops
+    assert repair(b0, cost) == (b0, ())
+    repaired, used = repair(b0, cost * 1.1)
+    assert used
+    assert 0.97 <= repaired.cost().flops / (cost * 1.1) <= 1
+
+
+def test_scale_from_python_is_the_compound_member():
+    b0 = load("efficientnet_b0")
+    assert scale(b0, depth=1.2, width=1.1, resolution=1.15) == compound(b0, Coefficients(), 1)
+    assert scale(b0) == b0
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(1.1, 4))
+def test_coefficients_stay_on_the_growth_constraint(depth, rest, growth):
+    chosen = Coefficients.from_shares(depth, (1 - depth) * rest, growth)
+    assert chosen.growth == pytest.approx(growth)
+    assert min(chosen.alpha, chosen.beta, chosen.gamma) >= 1
+    assert sum(chosen.shares) == pytest.approx(1)
+    assert chosen.shares[0] == pytest.approx(depth, abs=1e-9)
+
+
+def test_efficientnets_coefficients_are_inside_the_parametrisation():
+    published = Coefficients(1.2, 1.1, 1.15)
+    again = Coefficients.from_shares(published.shares[0], published.shares[1], published.growth)
+    assert (again.alpha, again.beta, again.gamma) == pytest.approx((1.2, 1.1, 1.15))
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks(), st.sampled_from([2, 4, 8]))
+def test_stride_plan_keeps_the_last_downsamplings(network, wanted):
+    planned = with_total_stride(network, wanted)
+    assert total_stride(planned) == min(wanted, total_stride(network))
+    strides = [s.stride for s in planned.stages]
+    kept = [i for i, s in enumerate(network.stages) if s.stride == 2]
+    assert [i for i, s in enumerate(strides) if s == 2] == kept[-int(math.log2(wanted)) :]
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_v2_s", "shufflenet_v2_x1_0"])
+def test_proxies_of_a_level_cost_the_same(name):
+    policy = ProxyPolicy()
+    rng = np.random.default_rng(0)
+    bases = [MIXED.draw(random_values(rng)) for _ in range(10)]
+    for candidate in [*bases, *(type(bases[0])(load(name), c.coefficients) for c in bases)]:
+        proxy = candidate.proxy(policy, 10e6, 10, 32)
+        assert 0.97 <= proxy.ratio <= 1
+        assert policy.min_resolution <= proxy.network.resolution <= 32
+        assert proxy.network.classes == 10
+
+
+def test_clamped_resolution_is_recorded():
+    wide = Coefficients.from_shares(0.0, 0.1)
+    fitted = fit(load("efficientnet_b0"), wide, 1e8, bounds=Bounds(200, 240))
+    assert fitted.clamped
+    assert 200 <= fitted.network.resolution <= 240
+    assert not fit(load("efficientnet_b0"), wide, 1e8).clamped

@@ -1,0 +1,103 @@
+"""The dashboard's page as text: what it says, and that nothing in it is markup of others."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from factories import BUDGET, HOSTILE, failed, report, trial
+
+from scalesearch.dashboard import theme
+from scalesearch.dashboard.layout import Layout, PanelChoice
+from scalesearch.dashboard.page import write_page
+from scalesearch.dashboard.panels import PANELS
+from scalesearch.dashboard.panels.context import Reference
+from scalesearch.dashboard.summary import summary_from_report
+
+LAYOUT = Layout(tuple(PanelChoice(name) for name in PANELS))
+
+
+def write(path, trials, best=None, **options):
+    summary = summary_from_report(options.pop("report", report(trials, best)), trials)
+    write_page(
+        path, trials, **({"layout": LAYOUT, "title": "a run", "summary": summary, "budget": BUDGET} | options)
+    )
+    return path.read_text(encoding="utf-8")
+
+
+def test_page_answers_the_questions_in_words(tmp_path):
+    trials = [trial(0, 0.6), failed(1)]
+    page = write(tmp_path / "page.html", trials, best=trials[0], notice="demonstration data: digits")
+    deployed = trials[0].deployed
+    for words in (
+        "demonstration data: digits",
+        "1 × fused_mbconv, 1 × mbconv",
+        theme.flops_text(deployed.flops),
+        f"{theme.percent_text(deployed.flops / BUDGET)} of the budget",
+        "61.2 %",
+        "<b>60.0 %</b> to <b>62.4 %</b> (95 %), n = 3 trainings",
+        "Of the proxy",
+        "2 ties",
+        "1,437",
+        "1 × loss is not finite",
+    ):
+        assert words in page, words
+
+
+def test_page_without_a_best_or_a_second_training_says_so(tmp_path):
+    assert "No trial has ended yet." in write(tmp_path / "empty.html", [])
+    record = trial()
+    single = report([record], record)
+    single["best"] |= {"proxy_seeds": 1, "ties": []}
+    page = write(tmp_path / "one.html", [record], report=single)
+    assert "n = 1 training<" in page
+    assert "It was trained once" in page
+
+
+def test_page_names_no_address_and_offers_no_upload(tmp_path):
+    page = write(tmp_path / "page.html", [trial()], best=trial())
+    body = page.split("<script>")[0]
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", body)
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    assert (data["config"]["showSendToCloud"], data["config"]["plotlyServerURL"]) == (False, "")
+    assert all("template" not in figure["layout"] for figure in data["figures"])
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names_are_escaped_everywhere_on_the_page(tmp_path, text):
+    record = trial(0, name=text)
+    trials = [record, failed(1, reason=text)]
+    told = report(trials, record, versions={text: text})
+    told["data"] |= {"name": text, "fingerprint": text}
+    context = {"references": (Reference(text, int(BUDGET)),), "title": text, "notice": text}
+    layout = Layout(LAYOUT.panels, title=text)
+    page = write(tmp_path / "page.html", trials, report=told, layout=layout, **context)
+    before, data = page.split('<script type="application/json" id="data">')
+    for part in (before, data.split("</script>")[0]):
+        assert text not in part or "<" not in text
+        assert not re.search(r"<(img|a |b>bold|!--)", part)
+    assert before.count("<script") == 0
+    assert page.count("</script>") == 3
+
+
+def test_five_thousand_trials_fit_in_eight_megabytes(tmp_path):
+    first = trial(0)
+    seven = {**first.deployed.document, "stages": [*first.deployed.document["stages"] * 3][:6]}
+    first = replace(first, deployed=replace(first.deployed, document=seven))
+    trials = [replace(first, number=number) for number in range(5000)]
+    write(tmp_path / "page.html", trials, best=first)
+    assert (tmp_path / "page.html").stat().st_size < 8e6
+
+
+def test_a_page_is_replaced_in_one_step(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text("old")
+    write(path, [])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_summary_finds_the_best_among_the_trials():
+    other, best = trial(0, 0.3), trial(1, 0.6)
+    assert summary_from_report(report([other, best], best), [other, best]).best.trial is best
+    with pytest.raises(ValueError, match="trial 1, which is not among the 1 records"):
+        summary_from_report(report([best], best), [failed(0)])

@@ -32,7 +32,7 @@ _HOMES = {
     "load_trials": "scalesearch.search.store",
     "scale": "scalesearch.architecture.scaling",
 }
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - a list of strings, kept equal to what can be fetched
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The description against torch: shape, parameters and cost of random networks; published networks exactly."""
+"""The description against torch: shape, parameters and cost of random networks and of published ones."""
 
 import json
 from pathlib import Path
@@ -107,8 +107,14 @@ def test_stochastic_depth_drops_whole_samples_with_a_linear_schedule_over_all_bl
     ("row", "message"),
     [
         ({"operator": "nope", "channels": 8, "repeats": 1}, "an operator is one of"),
-        ({"operator": "mbconv", "channels": 0, "repeats": 1}, "channels must be a whole number of at least 1"),
-        ({"operator": "mbconv", "channels": 8, "repeats": 1, "options": (("kernel", 4),)}, "kernel must be odd"),
+        (
+            {"operator": "mbconv", "channels": 0, "repeats": 1},
+            "channels must be a whole number of at least 1",
+        ),
+        (
+            {"operator": "mbconv", "channels": 8, "repeats": 1, "options": (("kernel", 4),)},
+            "kernel must be odd",
+        ),
         ({"operator": "shufflenet_v2", "channels": 8, "repeats": 1, "options": (("se", 0.2),)}, "takes no"),
     ],
 )

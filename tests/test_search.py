@@ -60,7 +60,9 @@ def test_a_run_repeats_exactly_whatever_finishes_first(tmp_path):
 def test_proposals_learn_from_results(tmp_path):
     """TPE must beat its own random start on a landscape whose rule it can learn."""
     _, trials = search(tmp_path, Limits(trials=48))
-    shuffles = [t.pattern.count("shufflenet_v2") / len(t.pattern.split()) for t in trials if t.role == "search"]
+    shuffles = [
+        t.pattern.count("shufflenet_v2") / len(t.pattern.split()) for t in trials if t.role == "search"
+    ]
     assert sum(shuffles[-16:]) < sum(shuffles[:16])
 
 
@@ -175,7 +177,7 @@ def test_a_damaged_record_is_an_error_that_names_file_and_line(tmp_path):
 
 
 def test_a_second_driver_is_refused_with_the_holders_name(tmp_path):
-    with RunStore(tmp_path), pytest.raises(RunHeldError, match="process [0-9]+ on"), RunStore(tmp_path):
+    with RunStore(tmp_path), pytest.raises(RunHeldError, match=r"process [0-9]+ on"), RunStore(tmp_path):
         pass
     with RunStore(tmp_path) as store:  # the lock went with its holder
         assert store.finished == []

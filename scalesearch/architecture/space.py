@@ -77,16 +77,28 @@ class SearchSpace:
 
         The leaf's stage is present and has an operator that takes it; ValueError where none does.
         """
+        operator = self._operator_for(path)
 
         def suggest(name: str, domain: Domain) -> Any:
             if name == label(path):
                 return value
-            if name == label((*path[:2], "operator")) and path[2] not in STAGE_FIELDS:
-                return _taking(str(path[2]), domain)
+            if operator is not None and name == label((*path[:2], "operator")):
+                return operator
             return domain.samples()[-1] if name.endswith(".repeats") else first_values(name, domain)
 
         document: dict[str, Any] = _resolve(self.document, (), suggest)
         return document
+
+    def _operator_for(self, path: Path) -> Any:
+        """Return an operator of the path's stage that takes the option at the path; None for other leaves."""
+        if path[0] != "stages" or path[2] in STAGE_FIELDS:
+            return None
+        operator = self.document["stages"][path[1]]["operator"]
+        offered = operator.values if isinstance(operator, Choice) else (operator,)
+        taking = [name for name in offered if name in OPERATORS and path[2] in OPERATORS[name].options]
+        if not taking:
+            raise ValueError(f"no operator of this stage takes {path[2]!r}")
+        return taking[0]
 
     def bases(self) -> int:
         """Return the number of combinations of the base's leaves (conditional ones counted as free)."""
@@ -126,13 +138,6 @@ def _least(resolution: int | tuple[int, ...]) -> int | tuple[int, ...]:
 
 def _replay(chosen: Mapping[str, Any]) -> Suggest:
     return lambda name, domain: chosen.get(name, first_values(name, domain))
-
-
-def _taking(option: str, operators: Domain) -> Any:
-    taking = [name for name in operators.samples() if name in OPERATORS and option in OPERATORS[name].options]
-    if not taking:
-        raise ValueError(f"no operator of this stage takes {option!r}")
-    return taking[0]
 
 
 def leaves(node: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:

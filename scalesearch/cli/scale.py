@@ -41,7 +41,7 @@ def scale(
     closed = f"; the rounding gap was closed by {', '.join(fitted.repair)}" if fitted.repair else ""
     print(
         f"{describe(scaled.cost())}\n"
-        f"{fitted.ratio:.2%} of the budget at phi = {fitted.phi:.4f}: depth x{depth:.3f}, width x{width:.3f}, "
-        f"resolution x{side:.3f}{closed}",
+        f"{fitted.ratio:.2%} of the budget at phi = {fitted.phi:.4f}: depth x{depth:.3f}, "
+        f"width x{width:.3f}, resolution x{side:.3f}{closed}",
         file=sys.stderr,
     )

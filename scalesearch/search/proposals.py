@@ -102,7 +102,7 @@ def _named(fit: Fit, name: str) -> Fit:
 
 
 def training_key(definition: Definition, proxy: Mapping[str, Any], seed: int) -> str:
-    """Return what identifies a training: proxy, recipe, length, data and seed (D12); the name is none of it."""
+    """Return what identifies a training (D12): proxy without its name, recipe, length, data, seed."""
     unnamed = {name: value for name, value in proxy.items() if name != "name"}
     fixed = definition.resolved
     images = definition.study.images

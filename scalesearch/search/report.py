@@ -25,7 +25,7 @@ SCHEMA = 1
 
 
 def accuracies(trials: Iterable[TrialRecord], number: int) -> list[float]:
-    """Return the reported accuracies of one candidate's proxy: of fresh seeds, else of its search training."""
+    """Return one candidate's reported accuracies: those of fresh seeds, else that of its search training."""
     own = [t for t in trials if t.number == number and t.complete and t.outcome.report_accuracy is not None]
     finals = [t.outcome.report_accuracy for t in own if t.role == "final"]
     found = finals or [t.outcome.report_accuracy for t in own if t.role == "search"]

@@ -1,0 +1,90 @@
+"""Documents: networks, spaces, studies, recipes and dashboards as YAML that a user copies and edits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from scalesearch.architecture.network import Network
+from scalesearch.architecture.proxy import ProxyPolicy
+from scalesearch.architecture.space import SearchSpace
+from scalesearch.documents.check import Place, checked
+from scalesearch.documents.files import FOLDERS, find, names, read, read_text, write_text
+from scalesearch.documents.network import ABOUT, network_from
+from scalesearch.documents.space import plain, space_from
+from scalesearch.errors import InputError
+from scalesearch.training.recipe import Recipe
+
+if TYPE_CHECKING:  # Optuna and Plotly are loaded by the commands that need them
+    from scalesearch.dashboard.layout import Layout
+    from scalesearch.search.study import Study
+
+__all__ = [
+    "ABOUT",
+    "FOLDERS",
+    "find",
+    "load",
+    "load_layout",
+    "load_recipe",
+    "load_space",
+    "load_study",
+    "names",
+    "network_from",
+    "plain",
+    "read",
+    "read_text",
+    "space_from",
+    "write_text",
+]
+
+T = TypeVar("T")
+
+
+def load(name: str | Path) -> Network:
+    """Return a network by name (`efficientnet_b0`) or from a document's path."""
+    path = find("network", name)
+    return network_from(read(path), str(path))
+
+
+def load_space(name: str | Path) -> SearchSpace:
+    """Return a search space by name or path; every value of every leaf is checked in a network."""
+    path = find("space", name)
+    return space_from(read(path), str(path))
+
+
+def load_study(name: str | Path) -> Study:
+    """Return a study by name or path."""
+    from scalesearch.search.study import Finals, SamplerChoice, Study
+
+    path = find("study", name)
+    document = read(path)
+    place = Place(str(path))
+    for part, kind in (("sampler", SamplerChoice), ("finals", Finals)):
+        checked(kind, document.get(part, {}), place.at(part))
+    return _read_as(Study, document, place)
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """Return a training recipe by name or path."""
+    path = find("recipe", name)
+    document = {key: value for key, value in read(path).items() if key not in ABOUT}
+    place = Place(str(path))
+    checked(ProxyPolicy, document.get("proxy", {}), place.at("proxy"))
+    return _read_as(Recipe, document, place)
+
+
+def load_layout(name: str | Path) -> Layout:
+    """Return a dashboard's layout by name or path."""
+    from scalesearch.dashboard.layout import Layout
+
+    path = find("dashboard", name)
+    try:
+        return _read_as(Layout, read(path), Place(str(path)))
+    except InputError as error:
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+
+
+def _read_as(kind: type[T], document: Mapping[str, Any], place: Place) -> T:
+    read_as: T = checked(kind, document, place)
+    return read_as

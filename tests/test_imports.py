@@ -1,0 +1,53 @@
+"""What is not loaded: starting quickly is a feature, and the floors are kept by a tool."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "optuna", "plotly", "pandas", "scipy", "sklearn")
+
+
+def loaded(code):
+    """Run code in a fresh interpreter and return which heavy packages it has loaded."""
+    report = f"\nimport sys; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1].split()
+
+
+def command(*arguments):
+    return (
+        f"import sys; sys.argv = ['scalesearch', *{arguments!r}]\n"
+        "from scalesearch.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code"
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import scalesearch",
+        "import scalesearch; scalesearch.load('efficientnet_b0').cost()",
+        command("show", "efficientnet_b0"),
+        command("show", "efficientnet_v2_s", "--json"),
+        command("scale", "efficientnet_b0", "--budget-flops", "2e9"),
+        command("--help"),
+    ],
+)
+def test_light_parts_load_nothing_heavy(code):
+    assert loaded(code) == []
+
+
+def test_the_check_itself_sees_what_is_loaded():
+    assert "pandas" in loaded("import pandas")
+
+
+def test_public_names_are_complete_and_sorted():
+    import scalesearch
+
+    assert scalesearch.__all__ == sorted(scalesearch.__all__)
+    for name in scalesearch.__all__:
+        assert getattr(scalesearch, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = scalesearch.nothing

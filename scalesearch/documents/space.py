@@ -49,11 +49,11 @@ def space_from(document: Mapping[str, Any], file: str) -> SearchSpace:
     coefficients = tree.pop("coefficients")
     known_keys(coefficients, ("depth", "width", "growth"), place.at("coefficients"))
     space = SearchSpace(tree.pop("name"), tree, {"depth": 1 / 3, "width": 0.5, "growth": 2} | coefficients)
-    check_every_value(space, place)
+    _check_every_value(space, place)
     return space
 
 
-def check_every_value(space: SearchSpace, place: Place) -> None:
+def _check_every_value(space: SearchSpace, place: Place) -> None:
     for path, leaf in leaves(space.document):
         try:
             # A plain value stands in every example, so one example is enough for all of them.

@@ -22,6 +22,8 @@ def orthogonalise(matrices: Tensor, iterations: int) -> Tensor:
 
     Newton-Schulz iteration X <- (a I + b X X^T + c (X X^T)^2) X from X of Frobenius norm 1.
     """
+    if 1 in matrices.shape[-2:]:
+        return matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-12)
     a, b, c = _QUINTIC
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
@@ -46,6 +48,8 @@ def _product_type(x: Tensor) -> torch.dtype:
     return torch.bfloat16 if fast and min(x.shape[-2:]) >= 64 else x.dtype
 
 
+import os
+DW=bool(os.environ.get('DW'))
 class Muon(Optimizer):
     """Momentum whose update is orthogonalised (Jordan et al. 2024), for weights of two or more axes.
 
@@ -59,8 +63,10 @@ class Muon(Optimizer):
     ) -> None:
         stacks: dict[tuple[int, ...], list[nn.Parameter]] = {}
         for parameter in params:
-            stacks.setdefault((parameter.shape[0], parameter[0].numel()), []).append(parameter)
-        groups = [{"params": stack} for stack in stacks.values()]
+            # A weight with one input channel is depthwise: one matrix of a single row for each channel.
+            rows = 1 if parameter.shape[1] == 1 else parameter.shape[0]
+            stacks.setdefault((rows, parameter.numel() // rows if rows>1 else parameter[0].numel()), []).append(parameter)
+        groups = [{"params": stack, "rows": rows} for (rows, _), stack in stacks.items()]
         super().__init__(groups, {"lr": lr, "momentum": momentum, "iterations": iterations})
 
     @torch.no_grad()
@@ -73,7 +79,7 @@ class Muon(Optimizer):
 
     def _update(self, group: dict[str, Any]) -> None:
         weights = group["params"]
-        gradients = torch.stack([weight.grad.flatten(1) for weight in weights])
+        gradients = torch.cat([weight.grad.reshape(-1, group["rows"], weight[0].numel()) for weight in weights])
         # The stack's momentum is kept in the state of its first weight.
         state = self.state[weights[0]]
         if "momentum" not in state:
@@ -82,7 +88,9 @@ class Muon(Optimizer):
         nesterov = gradients.add_(momentum, alpha=group["momentum"])
         rows, columns = nesterov.shape[1:]
         length = group["lr"] * max(1.0, rows / columns) ** 0.5
-        for weight, update in zip(weights, orthogonalise(nesterov, group["iterations"]), strict=True):
+        updates = orthogonalise(nesterov, group["iterations"])
+        counts = [len(weight) // group["rows"] for weight in weights]
+        for weight, update in zip(weights, updates.split(counts), strict=True):
             weight.add_(update.view(weight.shape), alpha=-length)
 
 
@@ -93,7 +101,7 @@ def takes_muon(name: str, module: nn.Module) -> bool:
     """
     return (
         isinstance(module, nn.Conv2d | nn.Conv3d)
-        and module.in_channels > module.groups
+        and (DW or module.in_channels > module.groups)
         and not name.startswith("stem.")
     )
 

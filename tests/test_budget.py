@@ -12,13 +12,8 @@ from scalesearch import load, scale
 from scalesearch.architecture.budget import BAND, Bounds, OverBudgetError, fit, repair
 from scalesearch.architecture.domains import random_values
 from scalesearch.architecture.proxy import ProxyPolicy, total_stride, with_total_stride
-from scalesearch.architecture.scaling import (
-    Coefficients,
-    compound,
-    round_channels,
-    round_repeats,
-    round_resolution,
-)
+from scalesearch.architecture.rounding import round_channels, round_repeats, round_resolution
+from scalesearch.architecture.scaling import Coefficients, compound
 from scalesearch.documents import load_space
 
 MIXED = load_space("mixed")

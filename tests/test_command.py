@@ -173,7 +173,7 @@ def test_demonstration_data_is_headed_as_such_everywhere(tmp_path, small_study):
     [
         (["run", "--budget-flops", "10"], "the smallest network of the space mixed costs"),
         (["run", "--budget-flops", "lots"], "--budget-flops must be a number such as 2e9, but got 'lots'"),
-        (["run"], "Missing parameter: budget_flops"),
+        (["run"], "Missing option '--budget-flops'"),
         ([*RUN, "--space", "mixd"], "no space is called 'mixd'; near are mixed"),
         ([*RUN, "--time", "soon"], "a time is a number with s, m, h or d such as 10m, but got 'soon'"),
         ([*RUN, "--trials", "0"], "--trials"),

@@ -7,13 +7,8 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from scalesearch.architecture.network import Network, Stage
-from scalesearch.architecture.scaling import (
-    RESOLUTION_STEP,
-    SMALLEST_RESOLUTION,
-    Coefficients,
-    compound,
-    scale,
-)
+from scalesearch.architecture.rounding import RESOLUTION_STEP, SMALLEST_RESOLUTION
+from scalesearch.architecture.scaling import Coefficients, compound, scale
 
 BAND = 0.97
 LOWEST_PHI, HIGHEST_PHI = -60.0, 60.0

@@ -181,14 +181,30 @@ class Shuffle(_Free):
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Max or average pooling over windows with symmetric padding (padding counts in the average)."""
+    """Max or average pooling over windows with symmetric padding (padding counts in the average).
+
+    `frames`, where given, is the window's length over the time of a video. An even length has no symmetric
+    padding, so the number of frames must then divide by it.
+    """
 
     kind: str
-    kernel: int | tuple[int, ...] = 3
-    stride: int | tuple[int, ...] = 2
+    kernel: int = 3
+    stride: int = 2
+    frames: int | None = None
+
+    def windows(self, dims: int) -> tuple[int, ...]:
+        """Return the window's size in each dimension."""
+        sides = (self.kernel,) * dims
+        return sides if dims == 2 or self.frames is None else (self.frames, *sides[1:])
 
     def out(self, x: Shape) -> Shape:
-        return Shape(x.channels, window(x.size, self.kernel, self.stride))
+        windows = self.windows(len(x.size))
+        if windows[0] % 2 == 0 and x.size[0] % windows[0]:
+            raise ValueError(
+                f"average pooling over {windows[0]} frames needs a number of frames that it divides, "
+                f"but got {x.size[0]}"
+            )
+        return Shape(x.channels, window(x.size, windows, self.stride))
 
     def cost(self, x: Shape) -> Cost:
         return Cost()

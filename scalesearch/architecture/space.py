@@ -13,7 +13,8 @@ from scalesearch.architecture.domains import Choice, Domain, Path, Range, Sugges
 from scalesearch.architecture.network import Network
 from scalesearch.architecture.operators import OPERATORS
 from scalesearch.architecture.proxy import ProxyPolicy, make_proxy
-from scalesearch.architecture.scaling import SMALLEST_RESOLUTION, Coefficients, compound, scale
+from scalesearch.architecture.rounding import SMALLEST_RESOLUTION
+from scalesearch.architecture.scaling import Coefficients, compound, scale
 
 
 @dataclass(frozen=True)

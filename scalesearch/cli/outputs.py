@@ -87,15 +87,14 @@ def _write_best(folder: Path, best: TrialRecord, trials: list[TrialRecord]) -> N
 
 
 def references() -> list[Reference]:
-    """Return the published networks at their published cost and resolution."""
-    found = []
+    """Return the published networks for images at their published cost and resolution."""
+    found = {}
     for path in documents.names("network").values():
-        published = documents.read(path).get("published", {})
-        name = documents.load(path).name
-        found += [
-            Reference(f"{name} ({side} px)", cost) for side, cost in published.get("flops", {}).items()
-        ][:1]
-    return found
+        for entry in documents.entries(path):
+            if entry.published is not None and entry.network.dims == 2:
+                side, flops = next(iter(entry.published.flops.items()))
+                found[entry.network.name] = Reference(f"{entry.network.name} ({side} px)", flops)
+    return list(found.values())
 
 
 def _write_dashboard(

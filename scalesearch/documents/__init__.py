@@ -10,6 +10,7 @@ from scalesearch.architecture.network import Network
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.space import SearchSpace
 from scalesearch.documents.check import Place, checked
+from scalesearch.documents.families import Entry, entries, find_network, known_networks
 from scalesearch.documents.files import FOLDERS, find, names, read, read_text, write_text
 from scalesearch.documents.network import ABOUT, network_from
 from scalesearch.documents.space import plain, space_from
@@ -23,7 +24,11 @@ if TYPE_CHECKING:  # Optuna and Plotly are loaded by the commands that need them
 __all__ = [
     "ABOUT",
     "FOLDERS",
+    "Entry",
+    "entries",
     "find",
+    "find_network",
+    "known_networks",
     "load",
     "load_layout",
     "load_recipe",
@@ -42,9 +47,8 @@ T = TypeVar("T")
 
 
 def load(name: str | Path) -> Network:
-    """Return a network by name (`efficientnet_b0`) or from a document's path."""
-    path = find("network", name)
-    return network_from(read(path), str(path))
+    """Return a network by name (`efficientnet_b4`) or from a document's path."""
+    return find_network(name).network
 
 
 def load_space(name: str | Path) -> SearchSpace:

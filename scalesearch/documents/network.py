@@ -16,7 +16,7 @@ from scalesearch.architecture.operators import OPERATORS
 from scalesearch.documents.check import Place, checked, known_keys
 
 # What a network document says about the network without being part of it.
-ABOUT = ("source", "published", "description")
+ABOUT = ("source", "published", "description", "variants")
 
 
 @cache

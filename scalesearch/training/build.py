@@ -138,8 +138,9 @@ class _Builder:
                 return Concat([self.module(branch, layer.share(x)) for branch in branches], split)
             case kinds.Shuffle(groups=groups):
                 return Shuffle(groups)
-            case kinds.Pool(kind=kind, kernel=kernel, stride=stride):
-                return self._dimensional(_POOLS[kind])(kernel, stride, padding(kernel, self.dims))
+            case kinds.Pool(kind=kind, stride=stride):
+                windows = layer.windows(self.dims)
+                return self._dimensional(_POOLS[kind])(windows, stride, padding(windows, self.dims))
             case kinds.GlobalPool(keep=keep):
                 return GlobalPool(keep)
             case kinds.Dropout(rate=rate):

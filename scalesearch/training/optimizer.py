@@ -49,7 +49,10 @@ def _product_type(x: Tensor) -> torch.dtype:
 
 
 import os
-DW=bool(os.environ.get('DW'))
+
+DW = bool(os.environ.get("DW"))
+
+
 class Muon(Optimizer):
     """Momentum whose update is orthogonalised (Jordan et al. 2024), for weights of two or more axes.
 
@@ -65,7 +68,9 @@ class Muon(Optimizer):
         for parameter in params:
             # A weight with one input channel is depthwise: one matrix of a single row for each channel.
             rows = 1 if parameter.shape[1] == 1 else parameter.shape[0]
-            stacks.setdefault((rows, parameter.numel() // rows if rows>1 else parameter[0].numel()), []).append(parameter)
+            stacks.setdefault(
+                (rows, parameter.numel() // rows if rows > 1 else parameter[0].numel()), []
+            ).append(parameter)
         groups = [{"params": stack, "rows": rows} for (rows, _), stack in stacks.items()]
         super().__init__(groups, {"lr": lr, "momentum": momentum, "iterations": iterations})
 
@@ -79,7 +84,9 @@ class Muon(Optimizer):
 
     def _update(self, group: dict[str, Any]) -> None:
         weights = group["params"]
-        gradients = torch.cat([weight.grad.reshape(-1, group["rows"], weight[0].numel()) for weight in weights])
+        gradients = torch.cat(
+            [weight.grad.reshape(-1, group["rows"], weight[0].numel()) for weight in weights]
+        )
         # The stack's momentum is kept in the state of its first weight.
         state = self.state[weights[0]]
         if "momentum" not in state:

@@ -14,8 +14,9 @@ from functools import cached_property
 from typing import Any
 
 from scalesearch.architecture.layers import Layer
-from scalesearch.architecture.operators.mbconv import fused_mbconv, mbconv
-from scalesearch.architecture.operators.shufflenet import shufflenet_v2
+from scalesearch.architecture.operators.mbconv import fused_mbconv, mbconv, mobilenet_v3
+from scalesearch.architecture.operators.mobilenet import depthwise_separable
+from scalesearch.architecture.operators.shufflenet import shufflenet_v1, shufflenet_v2
 
 
 def _any_width(_options: Mapping[str, Any]) -> int:
@@ -49,5 +50,8 @@ class Operator:
 OPERATORS: dict[str, Operator] = {
     "mbconv": Operator(mbconv),
     "fused_mbconv": Operator(fused_mbconv),
+    "mobilenet_v3": Operator(mobilenet_v3),
+    "depthwise_separable": Operator(depthwise_separable),
+    "shufflenet_v1": Operator(shufflenet_v1, multiple=lambda options: 4 * int(options["groups"])),
     "shufflenet_v2": Operator(shufflenet_v2, multiple=lambda _options: 2),
 }

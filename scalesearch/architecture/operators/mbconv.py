@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scalesearch.architecture.layers import Act, Conv, Gate, GlobalPool, Layer, Residual, Sequence, conv_unit
+from scalesearch.architecture.rounding import round_channels
 
 
 def squeeze_excite(channels: int, squeeze: int, act: str, gate: str = "sigmoid") -> Gate:
@@ -47,18 +48,44 @@ def mbconv(
     to se * in_channels (0: none), linear 1x1 projection; a shortcut where stride is 1 and in = out.
     """
     hidden = expanded(in_channels, expand)
+    excitation = _excitation(in_channels, hidden, se, act)
+    return _inverted_residual(in_channels, hidden, channels, stride, kernel, act, excitation, drop)
+
+
+def mobilenet_v3(
+    in_channels: int,
+    channels: int,
+    stride: int,
+    *,
+    kernel: int = 3,
+    expand: float = 6,
+    se: float = 0.25,
+    act: str = "hardswish",
+    drop: float = 0.0,
+) -> Layer:
+    """MobileNetV3 block (Howard et al. 2019, figure 4): `se` is a share of the *expanded* channels.
+
+    The squeeze is rounded to a multiple of 8, with ReLU inside and the hard sigmoid as gate.
+    """
+    hidden = expanded(in_channels, expand)
+    squeeze = round_channels(hidden * se, 8)
+    excitation = (("se", squeeze_excite(hidden, squeeze, "relu", "hardsigmoid")),) if se else ()
+    return _inverted_residual(in_channels, hidden, channels, stride, kernel, act, excitation, drop)
+
+
+def _inverted_residual(
+    in_channels: int,
+    hidden: int,
+    channels: int,
+    stride: int,
+    kernel: int,
+    act: str,
+    excitation: tuple[tuple[str, Layer], ...],
+    drop: float,
+) -> Layer:
     widen = () if hidden == in_channels else (("expand", conv_unit(hidden, act=act)),)
-    return Residual(
-        Sequence(
-            (
-                *widen,
-                ("depthwise", conv_unit(hidden, kernel, stride, groups=hidden, act=act)),
-                *_excitation(in_channels, hidden, se, act),
-                ("project", conv_unit(channels)),
-            )
-        ),
-        drop,
-    )
+    depthwise = ("depthwise", conv_unit(hidden, kernel, stride, groups=hidden, act=act))
+    return Residual(Sequence((*widen, depthwise, *excitation, ("project", conv_unit(channels)))), drop)
 
 
 def fused_mbconv(

@@ -8,7 +8,7 @@ from math import prod
 
 from scalesearch.architecture.network import Network, Stage
 from scalesearch.architecture.rounding import RESOLUTION_STEP, SMALLEST_RESOLUTION
-from scalesearch.architecture.scaling import Coefficients, compound, scale
+from scalesearch.architecture.scaling import Coefficients, compound, scale, with_valid_widths
 
 BAND = 0.97
 LOWEST_PHI, HIGHEST_PHI = -60.0, 60.0
@@ -108,7 +108,9 @@ def _deeper_stages(network: Network) -> Iterator[Network]:
 
 
 def _with_stage(network: Network, index: int, stage: Stage) -> Network:
-    return replace(network, stages=(*network.stages[:index], stage, *network.stages[index + 1 :]))
+    return with_valid_widths(
+        replace(network, stages=(*network.stages[:index], stage, *network.stages[index + 1 :]))
+    )
 
 
 def _higher(network: Network, bounds: Bounds) -> Iterator[Network]:

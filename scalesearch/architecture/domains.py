@@ -81,6 +81,13 @@ class Range:
         return 1 if step is None else int((self.high - self.low) / step + 1e-9) + 1
 
 
+@dataclass(frozen=True)
+class Same:
+    """The value that an earlier leaf has, e.g. stem.act: a tie between fields."""
+
+    leaf: str
+
+
 Domain = Choice | Range
 Suggest = Callable[[str, Domain], Any]
 

@@ -54,7 +54,7 @@ class Stem:
     stride: int | tuple[int, ...] = 2
     act: str = "silu"
     pool: bool = False
-    divisor: int = 8
+    divisor: int = field(default=8, compare=False)
 
     def __post_init__(self) -> None:
         _at_least(1, channels=self.channels, stride=self.stride, divisor=self.divisor)
@@ -81,7 +81,7 @@ class Stage:
     repeats: int
     stride: int = 1
     options: Options = ()
-    divisor: int = 8
+    divisor: int = field(default=8, compare=False)
 
     def __post_init__(self) -> None:
         if self.operator not in OPERATORS:
@@ -155,7 +155,7 @@ class Head:
     act: str = "silu"
     hidden: int | None = None
     dropout: float = 0.0
-    divisor: int = 8
+    divisor: int = field(default=8, compare=False)
 
     def __post_init__(self) -> None:
         _at_least(1, divisor=self.divisor)

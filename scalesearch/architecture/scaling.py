@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import log
+from math import lcm, log
 
 from scalesearch.architecture.network import Network
+from scalesearch.architecture.operators import OPERATORS, any_width
 from scalesearch.architecture.rounding import round_channels, round_repeats, round_resolution
 
 
@@ -19,6 +20,33 @@ def _scaled_resolution(resolution: int | tuple[int, ...], factor: float) -> int 
     if isinstance(resolution, tuple):  # video: the frame grows, the number of frames stays
         return (resolution[0], *(round_resolution(side * factor) for side in resolution[1:]))
     return round_resolution(resolution * factor)
+
+
+def with_valid_widths(network: Network) -> Network:
+    """Raise channels to what the next stage's operator needs of them; a network that builds stays as it is.
+
+    The first unit of a ShuffleNetV1 stage divides what comes in by its groups, and must widen it.
+    """
+    operators = [OPERATORS[stage.operator] for stage in network.stages]
+    if all(operator.multiple is any_width for operator in operators):
+        return network
+    widths = [network.stem.channels, *(stage.channels for stage in network.stages)]
+    own = [1, *(op.multiple(dict(s.options)) for op, s in zip(operators, network.stages, strict=True))]
+    widths = [-(-width // multiple) * multiple for width, multiple in zip(widths, own, strict=True)]
+    for index, (operator, stage) in enumerate(zip(operators, network.stages, strict=True)):
+        if stage.stride == 1 and widths[index] == widths[index + 1]:
+            continue
+        needed = lcm(own[index], operator.input_multiple(dict(stage.options)))
+        if operator.input_multiple is not any_width:
+            widths[index] = -(-widths[index] // needed) * needed
+        if operator.widens and widths[index + 1] <= widths[index]:
+            widths[index + 1] = (widths[index] // own[index + 1] + 1) * own[index + 1]
+    stages = zip(network.stages, widths[1:], strict=True)
+    return replace(
+        network,
+        stem=replace(network.stem, channels=widths[0]),
+        stages=tuple(replace(stage, channels=width) for stage, width in stages),
+    )
 
 
 def scale(network: Network, depth: float = 1, width: float = 1, resolution: float = 1) -> Network:
@@ -38,12 +66,14 @@ def scale(network: Network, depth: float = 1, width: float = 1, resolution: floa
     head = network.head
     if head.channels is not None:
         head = replace(head, channels=_wider(head.channels, width, head.divisor))
-    return replace(
-        network,
-        stem=stem,
-        stages=stages,
-        head=head,
-        resolution=_scaled_resolution(network.resolution, resolution),
+    return with_valid_widths(
+        replace(
+            network,
+            stem=stem,
+            stages=stages,
+            head=head,
+            resolution=_scaled_resolution(network.resolution, resolution),
+        )
     )
 
 

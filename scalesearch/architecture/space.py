@@ -9,12 +9,13 @@ from typing import Any
 
 from scalesearch.architecture.budget import LOWEST_PHI, Fit, fit
 from scalesearch.architecture.document import STAGE_FIELDS, from_document
-from scalesearch.architecture.domains import Choice, Domain, Path, Range, Suggest, first_values, label
+from scalesearch.architecture.domains import Choice, Domain, Path, Range, Same, Suggest, first_values, label
+from scalesearch.architecture.membership import Membership, encode, membership
 from scalesearch.architecture.network import Network
 from scalesearch.architecture.operators import OPERATORS
 from scalesearch.architecture.proxy import ProxyPolicy, make_proxy
 from scalesearch.architecture.rounding import SMALLEST_RESOLUTION
-from scalesearch.architecture.scaling import Coefficients, compound, scale
+from scalesearch.architecture.scaling import Coefficients, compound, scale, with_valid_widths
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ class SearchSpace:
 
     def draw(self, suggest: Suggest) -> Candidate:
         """Return the candidate that `suggest(name, domain)` chooses, asked leaf by leaf."""
-        base = from_document({"name": self.name} | _resolve(self.document, (), suggest))
-        drawn = _resolve(self.coefficients, ("coefficients",), suggest)
+        resolver = _Resolver(suggest)
+        base = with_valid_widths(from_document({"name": self.name} | resolver.value(self.document, ())))
+        drawn = resolver.value(self.coefficients, ("coefficients",))
         depth = float(drawn["depth"])
         width = (1 - depth) * float(drawn["width"])
         return Candidate(base, Coefficients.from_shares(depth, width, float(drawn["growth"])))
@@ -87,7 +89,7 @@ class SearchSpace:
                 return operator
             return domain.samples()[-1] if name.endswith(".repeats") else first_values(name, domain)
 
-        document: dict[str, Any] = _resolve(self.document, (), suggest)
+        document: dict[str, Any] = _Resolver(suggest).value(self.document, ())
         return document
 
     def _operator_for(self, path: Path) -> Any:
@@ -100,6 +102,27 @@ class SearchSpace:
         if not taking:
             raise ValueError(f"no operator of this stage takes {path[2]!r}")
         return taking[0]
+
+    def encode(self, network: Network) -> dict[str, Any]:
+        """Return the values, by leaf, that give `network` as a base; ValueError says why none do.
+
+        Compared is what the network computes, its regularisation, batch-norm constants and number of
+        classes aside: those are the recipe's and the data's. Neighbouring rows of the stage table that
+        continue each other count as one.
+        """
+        return encode(self.document, network)
+
+    def decode(self, values: Mapping[str, Any]) -> Network:
+        """Return the base that values by leaf give: the inverse of `encode`."""
+        resolved = _Resolver(lambda name, _domain: values[name]).value(self.document, ())
+        return with_valid_widths(from_document({"name": self.name} | resolved))
+
+    def contains(self, network: Network, base: Network | None = None) -> Membership:
+        """Say whether a network is a base of the space, or a base under explicit multipliers.
+
+        `base` is the network that a published table starts from; without it only the resolution may differ.
+        """
+        return membership(self, network, base)
 
     def bases(self) -> int:
         """Return the number of combinations of the base's leaves (conditional ones counted as free)."""
@@ -154,30 +177,40 @@ def leaves(node: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
         yield from leaves(child, (*path, name))
 
 
-def _resolve(node: Any, path: Path, suggest: Suggest) -> Any:
-    if isinstance(node, Choice | Range):
-        return suggest(label(path), node)
-    if isinstance(node, list):
-        rows = [_resolve_row(row, (*path, i), suggest) for i, row in enumerate(node)]
-        return [row for row in rows if row is not None]
-    if isinstance(node, Mapping):
-        return {name: _resolve(child, (*path, name), suggest) for name, child in node.items()}
-    return node
+class _Resolver:
+    """Walks a space document with a suggest and gives the plain document that it chooses."""
 
+    def __init__(self, suggest: Suggest) -> None:
+        self._suggest = suggest
+        self._values: dict[str, Any] = {}
 
-def _resolve_row(row: Any, path: Path, suggest: Suggest) -> Any:
-    """Resolve a row of the stage table, or None for an absent stage; a list of plain values stays."""
-    if not isinstance(row, Mapping):
-        return row
-    head = {
-        name: _resolve(row[name], (*path, name), suggest) for name in ("operator", "repeats") if name in row
-    }
-    if head.get("repeats") == 0:
-        return None
-    taken = OPERATORS[head["operator"]].options
-    rest = {
-        name: _resolve(child, (*path, name), suggest)
-        for name, child in row.items()
-        if name not in head and (name in STAGE_FIELDS or name in taken)
-    }
-    return head | rest
+    def value(self, node: Any, path: Path) -> Any:
+        """Return a node with every leaf resolved."""
+        if isinstance(node, Mapping):
+            return {name: self.value(child, (*path, name)) for name, child in node.items()}
+        if isinstance(node, list):
+            rows = [self._row(row, (*path, index)) for index, row in enumerate(node)]
+            return [row for row in rows if row is not None]
+        if isinstance(node, Choice | Range):
+            node = self._suggest(label(path), node)
+        elif isinstance(node, Same):
+            node = self._values[node.leaf]
+        self._values[label(path)] = node
+        return node
+
+    def _row(self, row: Any, path: Path) -> Any:
+        """Resolve a row of the stage table, or None for an absent stage; a list of plain values stays."""
+        if not isinstance(row, Mapping):
+            return row
+        first = {
+            name: self.value(row[name], (*path, name)) for name in ("operator", "repeats") if name in row
+        }
+        if first.get("repeats") == 0:
+            return None
+        taken = OPERATORS[first["operator"]].options
+        rest = {
+            name: self.value(child, (*path, name))
+            for name, child in row.items()
+            if name not in first and (name in STAGE_FIELDS or name in taken)
+        }
+        return first | rest

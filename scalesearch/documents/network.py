@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
 from typing import Any, get_type_hints
@@ -43,8 +43,13 @@ def _check_stage(row: Any, place: Place) -> None:
     )
 
 
-def network_from(document: Mapping[str, Any], file: str) -> Network:
-    """Check a network document and return the network; InputError names file, place, rule and value."""
+def network_from(
+    document: Mapping[str, Any], file: str, complete: Callable[[Network], Network] = lambda network: network
+) -> Network:
+    """Check a network document and return the network; InputError names file, place, rule and value.
+
+    `complete` is what is done to the network before it is checked to build.
+    """
     place = Place(file)
     plain = {name: value for name, value in document.items() if name not in ABOUT}
     own = [f.name for f in fields(Network) if not f.name.startswith("norm_")]
@@ -63,7 +68,7 @@ def network_from(document: Mapping[str, Any], file: str) -> Network:
     for name in set(plain) & set(own) - {"stem", "stages", "head"}:
         checked(hints[name], plain[name], place.at(name))
     try:
-        network = from_document(plain)
+        network = complete(from_document(plain))
         network.layers().out(network.input)
     except ValueError as error:
         place.fail(str(error))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scalesearch.architecture.domains import Choice, Domain, Range
+from scalesearch.architecture.domains import Choice, Domain, Range, Same
+from scalesearch.architecture.scaling import with_valid_widths
 from scalesearch.architecture.space import SearchSpace, leaves
 from scalesearch.documents.check import Place, checked, known_keys
 from scalesearch.documents.network import ABOUT, network_from
@@ -20,6 +21,9 @@ def domains_in(node: Any, place: Place) -> Any:
     if "choice" in node:
         known_keys(node, ("choice",), place)
         return checked(Choice, {"values": node["choice"]}, place)
+    if "same" in node:
+        known_keys(node, ("same",), place)
+        return Same(checked(str, node["same"], place.at("same")))
     if "range" in node:
         known_keys(node, ("range", "step", "log"), place)
         if not isinstance(node["range"], list) or len(node["range"]) != 2:
@@ -59,10 +63,12 @@ def _check_every_value(space: SearchSpace, place: Place) -> None:
             # A plain value stands in every example, so one example is enough for all of them.
             values = leaf.samples() if isinstance(leaf, Choice | Range) else ()
             examples = [space.example(path, value) for value in values or (leaf,)]
-        except (ValueError, KeyError) as error:
+        except ValueError as error:
             place.at(*path).fail(str(error))
+        except KeyError as error:
+            place.fail(f"a tie names an earlier leaf, but there is none called {error}")
         for document in examples if values or path == ("resolution",) else ():
-            network_from({"name": space.name} | document, place.file)
+            network_from({"name": space.name} | document, place.file, with_valid_widths)
     for name, leaf in space.coefficients.items():
         for value in leaf.samples() if isinstance(leaf, Choice | Range) else (leaf,):
             _check_coefficient(name, value, place.at("coefficients", name))
@@ -85,6 +91,8 @@ def plain(node: Any) -> Any:
     if isinstance(node, Range):
         extras = {"step": node.step} if node.step is not None else {}
         return {"range": [node.low, node.high]} | extras | ({"log": True} if node.log else {})
+    if isinstance(node, Same):
+        return {"same": node.leaf}
     if isinstance(node, Mapping):
         return {name: plain(child) for name, child in node.items()}
     return [plain(child) for child in node] if isinstance(node, list | tuple) else node

@@ -19,7 +19,8 @@ from scalesearch.architecture.operators.mobilenet import depthwise_separable
 from scalesearch.architecture.operators.shufflenet import shufflenet_v1, shufflenet_v2
 
 
-def _any_width(_options: Mapping[str, Any]) -> int:
+def any_width(_options: Mapping[str, Any]) -> int:
+    """Return 1: the operator asks nothing of a width."""
     return 1
 
 
@@ -30,10 +31,14 @@ class Operator:
     Attributes:
         block: (in_channels, channels, stride, *, options, [drop]) -> Layer.
         multiple: options -> what the block's channels must be a multiple of, so that scaling keeps it.
+        input_multiple: options -> the same for the channels that come in, unless the block has a shortcut.
+        widens: whether a block without a shortcut must give more channels than come in.
     """
 
     block: Callable[..., Layer]
-    multiple: Callable[[Mapping[str, Any]], int] = _any_width
+    multiple: Callable[[Mapping[str, Any]], int] = any_width
+    input_multiple: Callable[[Mapping[str, Any]], int] = any_width
+    widens: bool = False
 
     @cached_property
     def options(self) -> dict[str, Any]:
@@ -52,6 +57,11 @@ OPERATORS: dict[str, Operator] = {
     "fused_mbconv": Operator(fused_mbconv),
     "mobilenet_v3": Operator(mobilenet_v3),
     "depthwise_separable": Operator(depthwise_separable),
-    "shufflenet_v1": Operator(shufflenet_v1, multiple=lambda options: 4 * int(options["groups"])),
+    "shufflenet_v1": Operator(
+        shufflenet_v1,
+        multiple=lambda options: 4 * int(options["groups"]) if options["groups"] > 1 else 1,
+        input_multiple=lambda options: int(options["groups"]),
+        widens=True,
+    ),
     "shufflenet_v2": Operator(shufflenet_v2, multiple=lambda _options: 2),
 }

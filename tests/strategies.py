@@ -1,4 +1,6 @@
-"""Random valid networks, for every operator."""
+"""Random valid networks, for every operator, in two and three dimensions."""
+
+from math import gcd
 
 from hypothesis import strategies as st
 
@@ -15,36 +17,75 @@ ACTS = st.sampled_from(["relu", "silu", "hardswish"])
 OPTIONS = {
     "mbconv": {"kernel": KERNELS, "expand": EXPANDS, "se": SQUEEZES, "act": ACTS},
     "fused_mbconv": {"kernel": KERNELS, "expand": EXPANDS, "se": SQUEEZES, "act": ACTS},
+    "mobilenet_v3": {"kernel": KERNELS, "expand": EXPANDS, "se": SQUEEZES, "act": ACTS},
+    "depthwise_separable": {"kernel": KERNELS, "act": ACTS},
+    "shufflenet_v1": {
+        "kernel": KERNELS,
+        "groups": st.sampled_from([1, 2, 3, 4, 8]),
+        "first_grouped": st.booleans(),
+        "act": ACTS,
+    },
     "shufflenet_v2": {"kernel": KERNELS, "act": ACTS},
 }
 
 
 @st.composite
-def stages(draw, operators=tuple(OPERATORS)):
+def stages(draw, operators=tuple(OPERATORS), in_channels=24):
     operator = draw(st.sampled_from(sorted(operators)))
-    options = tuple((name, draw(values)) for name, values in OPTIONS[operator].items())
-    multiple = Stage(operator, 1 << 20, 1, options=options).multiple
+    options = {name: draw(values) for name, values in OPTIONS[operator].items()}
+    least = 0
+    if operator == "shufflenet_v1":  # its groups divide what comes in, and what comes in is fewer
+        options["groups"] = gcd(options["groups"], in_channels)
+        least = in_channels
+    multiple = Stage(operator, 1 << 20, 1, options=tuple(options.items())).multiple
     return Stage(
         operator=operator,
-        channels=multiple * draw(st.integers(1, 4)),
+        channels=multiple * (least // multiple + draw(st.integers(1, 4))),
         repeats=draw(st.integers(1, 3)),
         stride=draw(st.sampled_from([1, 2])),
-        options=options,
+        options=tuple(options.items()),
     )
 
 
 @st.composite
-def networks(draw, operators=tuple(OPERATORS), largest=40):
+def stage_lists(draw, operators, in_channels, most):
+    drawn = []
+    for _ in range(draw(st.integers(1, most))):
+        drawn.append(draw(stages(operators, drawn[-1].channels if drawn else in_channels)))
+    return tuple(drawn)
+
+
+@st.composite
+def stems(draw, dims):
+    strides = [1, 2] if dims == 2 else [1, 2, (1, 2, 2)]
+    return Stem(
+        channels=8 * draw(st.integers(1, 3)),
+        kernel=draw(st.sampled_from([3, 5])),
+        stride=draw(st.sampled_from(strides)),
+        pool=draw(st.booleans()),
+    )
+
+
+def halvings(stem, drawn):
+    """How often the frames of a video are halved."""
+    return (stem.stride == 2) + stem.pool + sum(stage.stride == 2 for stage in drawn)
+
+
+@st.composite
+def networks(draw, operators=tuple(OPERATORS), largest=40, dims=2):
+    stem = draw(stems(dims))
+    drawn = draw(stage_lists(operators, stem.channels, most=4 if dims == 2 else 2))
+    resolution = draw(st.integers(9, largest))
+    if dims == 3:
+        pairs = any(stage.operator == "shufflenet_v1" for stage in drawn)  # its shortcut pools two frames
+        frames = 2 ** halvings(stem, drawn) if pairs else draw(st.integers(1, 9))
+        resolution = (frames, resolution, draw(st.integers(9, largest)))
     return Network(
         name="random",
-        resolution=draw(st.integers(9, largest)),
-        stem=Stem(
-            channels=8 * draw(st.integers(1, 3)),
-            kernel=draw(st.sampled_from([3, 5])),
-            stride=draw(st.sampled_from([1, 2])),
-            pool=draw(st.booleans()),
-        ),
-        stages=tuple(draw(st.lists(stages(operators), min_size=1, max_size=4))),
+        resolution=resolution,
+        dims=dims,
+        stem=stem,
+        stages=drawn,
         head=Head(
             channels=draw(st.sampled_from([None, 16, 40])),
             hidden=draw(st.sampled_from([None, 24])),

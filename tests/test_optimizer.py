@@ -8,7 +8,7 @@ from torch import nn
 
 from scalesearch.architecture.network import Head, Network, Stage, Stem
 from scalesearch.training.build import build
-from scalesearch.training.optimizer import Muon, Optimizers, orthogonalise, takes_muon
+from scalesearch.training.optimizer import Muon, Optimizers, muon_groups, orthogonalise
 from scalesearch.training.recipe import Recipe
 
 MIXED = Network(
@@ -49,9 +49,9 @@ def test_an_update_keeps_the_singular_vectors_and_lifts_the_singular_values_to_n
     assert off_diagonal.abs().max() < 0.03
 
 
-def one_step(weights, gradients, steps=3, **options):
+def updated(weights, gradients, groups=1, steps=3, **options):
     parameters = [nn.Parameter(w.clone()) for w in weights]
-    optimizer = Muon(parameters, lr=0.1, **options)
+    optimizer = Muon(dict.fromkeys(parameters, groups), lr=0.1, **options)
     for step in range(steps):
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient * (step + 1)
@@ -61,16 +61,16 @@ def one_step(weights, gradients, steps=3, **options):
 
 def test_weights_of_one_shape_are_updated_together_as_they_would_be_alone():
     weights, gradients = matrices(4, 24, 8, 3, 3), matrices(4, 24, 8, 3, 3, seed=1)
-    together = one_step(weights, gradients)
+    together = updated(weights, gradients)
     for index in range(4):
-        (alone,) = one_step(weights[index : index + 1], gradients[index : index + 1])
+        (alone,) = updated(weights[index : index + 1], gradients[index : index + 1])
         torch.testing.assert_close(together[index], alone)
 
 
 @pytest.mark.parametrize("shape", [(48, 24), (24, 48), (30, 30)])
 def test_an_update_equals_torch_s_own_muon(shape):
     weight, gradient = matrices(*shape), matrices(*shape, seed=1)
-    (ours,) = one_step([weight], [gradient], momentum=0.9, iterations=5)
+    (ours,) = updated([weight], [gradient], momentum=0.9, iterations=5)
     theirs = nn.Parameter(weight.clone())
     # torch's momentum is an average, (1 - m) times ours: the orthogonalised update is the same.
     rival = torch.optim.Muon([theirs], lr=0.1, weight_decay=0.0, momentum=0.9, ns_steps=5)
@@ -82,15 +82,29 @@ def test_an_update_equals_torch_s_own_muon(shape):
     assert torch.linalg.matrix_norm(change - expected) < 0.05 * torch.linalg.matrix_norm(expected)
 
 
-def test_muon_takes_dense_and_pointwise_convolutions_but_not_stem_depthwise_or_classifier():
+@pytest.mark.parametrize("groups", [2, 4, 16])
+def test_a_grouped_convolution_s_blocks_are_updated_each_as_a_dense_one(groups):
+    weight, gradient = matrices(16, 16 // groups, 3, 3), matrices(16, 16 // groups, 3, 3, seed=1)
+    (together,) = updated([weight], [gradient], groups)
+    blocks = updated(weight.chunk(groups), gradient.chunk(groups))
+    torch.testing.assert_close(together, torch.cat(blocks))
+
+
+def test_a_depthwise_kernel_moves_by_the_learning_rate():
+    weight, gradient = matrices(8, 1, 5, 5), matrices(8, 1, 5, 5, seed=1)
+    (moved,) = updated([weight], [gradient], groups=8, steps=1)
+    torch.testing.assert_close((moved - weight).flatten(1).norm(dim=1), torch.full((8,), 0.1))
+
+
+def test_muon_takes_every_convolution_but_the_stem():
     model = build(MIXED)
-    for name, module in model.named_modules():
-        if not isinstance(module, nn.Conv2d):
-            assert not takes_muon(name, module)
-        elif name == "stem.conv" or module.groups > 1:
-            assert not takes_muon(name, module), name
-        else:
-            assert takes_muon(name, module), name
+    names = {id(p): name for name, p in model.named_parameters()}
+    taken = {names[id(weight)]: groups for weight, groups in muon_groups(model).items()}
+    convolutions = {
+        f"{name}.weight": m.groups for name, m in model.named_modules() if isinstance(m, nn.Conv2d)
+    }
+    assert taken == {name: groups for name, groups in convolutions.items() if name != "stem.conv.weight"}
+    assert taken["s2.b0.depthwise.conv.weight"] == 16
 
 
 def test_every_parameter_is_trained_by_exactly_one_optimizer():

@@ -64,7 +64,11 @@ def membership(space: SearchSpace, network: Network, base: Network | None) -> Me
     """Answer `SearchSpace.contains`."""
     start = base or network
     resolution = space.document["resolution"]
-    start = replace(start, resolution=resolution) if not isinstance(resolution, Choice | Range) else start
+    if start.dims != space.document.get("dims", 2):
+        return Membership(False, f"dims is {space.document.get('dims', 2)}, and not {start.dims}")
+    if not isinstance(resolution, Choice | Range):
+        fixed = tuple(resolution) if isinstance(resolution, list) else resolution
+        start = replace(start, resolution=fixed)
     depth, width = _multipliers(start, network)
     side = network.input.size[-1] / start.input.size[-1]
     try:
@@ -88,7 +92,6 @@ def encode(document: Mapping[str, Any], network: Network) -> Values:
     network = merged(network)
     values: Values = {}
     known: Values = {}
-    _match(document.get("dims", 2), network.dims, "dims", values, known)
     _match(document["resolution"], _plain(network.resolution), "resolution", values, known)
     defaults = {"stem": type(network.stem)(channels=1), "head": type(network.head)()}
     for part, default in defaults.items():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
 from scalesearch.architecture.layers import (
     Concat,
     Conv,
-    Gate,
     Layer,
     Pool,
     Residual,
@@ -66,15 +66,15 @@ def receptive_field(layer: Layer, before: Field) -> Field:
     return before
 
 
-class Separation(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Separation:
     """Multiply-accumulates as they are, and with full convolutions in place of depthwise pairs."""
 
     flops: int = 0
     full: int = 0
     pairs: int = 0
 
-    def and_then(self, other: Separation) -> Separation:
-        """Return both together."""
+    def __add__(self, other: Separation) -> Separation:
         return Separation(self.flops + other.flops, self.full + other.full, self.pairs + other.pairs)
 
     @property
@@ -92,23 +92,21 @@ def separation(layer: Layer, x: Shape) -> Separation:
     *expanded* width), squeeze-and-excitation, other convolutions and linear layers. For a plain pair the
     saving is 1/Co + 1/k^2 (Howard et al. 2017, section 3.1), and 1/Co + 1/k^3 for video.
     """
-    total, held, volume = Separation(), 0, 0
+    total, held, volume = Separation(), 0, 0  # held: a depthwise convolution that waits for its pair
     for part, shape in _chain(layer, x):
         flops = part.cost(shape).flops
         if isinstance(part, Concat):
-            for branch in part.branches:
-                total = total.and_then(separation(branch, part.share(shape)))
+            total += sum((separation(branch, part.share(shape)) for branch in part.branches), Separation())
         elif not isinstance(part, Conv):
-            total = total.and_then(Separation(flops, flops))
+            total += Separation(flops, flops)
         elif held and _pointwise(part, shape):
-            total = total.and_then(Separation(held + flops, flops * volume, 1))
+            total += Separation(held + flops, flops * volume, 1)
             held = 0
         else:
-            total = total.and_then(Separation(held, held))
-            held, volume = flops, _volume(part, shape)
-            if not _depthwise(part, shape):
-                total, held = total.and_then(Separation(flops, flops)), 0
-    return total.and_then(Separation(held, held))
+            total += Separation(held, held)
+            held, volume = (flops if _depthwise(part, shape) else 0), _volume(part, shape)
+            total += Separation(flops - held, flops - held)
+    return total + Separation(held, held)
 
 
 def _chain(layer: Layer, x: Shape) -> Iterator[tuple[Layer, Shape]]:

@@ -17,6 +17,7 @@ torchstat itself refuses video; there the same definitions are taken over three 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import prod
 
 from scalesearch.architecture.layers import (
@@ -66,12 +67,12 @@ class Torchstat:
 
     @property
     def memory_mb(self) -> float:
-        """ "Total memory": outputs of all leaf modules in MiB, which torchstat prints as MB."""
+        """Total memory: outputs of all leaf modules in MiB, which torchstat prints as MB."""
         return self.elements * BYTES / 2**20
 
     @property
     def memory_read_write(self) -> int:
-        """ "MemR+W" in bytes."""
+        """MemR+W in bytes."""
         return self.read_write * BYTES
 
 
@@ -81,8 +82,8 @@ def torchstat(layer: Layer, x: Shape) -> Torchstat:
         case Sequence():
             return _sequence(layer, x)
         case Residual(body=body, drop=drop):
-            shortcut = body.out(x) == x
-            return torchstat(body, x) + _output_alone(x if shortcut and drop else None)
+            drops = drop and body.out(x) == x
+            return torchstat(body, x) + (_output_alone(x) if drops else Torchstat())
         case Gate(body=body):
             return torchstat(body, x)
         case Concat(branches=branches):
@@ -112,14 +113,14 @@ def _elements(x: Shape) -> int:
     return x.channels * prod(x.size)
 
 
-def _output_alone(x: Shape | None) -> Torchstat:
-    return Torchstat(elements=_elements(x)) if x else Torchstat()
+def _output_alone(x: Shape) -> Torchstat:
+    return Torchstat(elements=_elements(x))
 
 
 def _sequence(layer: Sequence, x: Shape) -> Torchstat:
     total = Torchstat()
-    following = [part for _, part in layer.layers[1:]] + [None]
-    for (_, part), after in zip(layer.layers, following, strict=True):
+    parts = [part for _, part in layer.layers]
+    for part, after in zip_longest(parts, parts[1:]):
         total += torchstat(part, x)
         x = part.out(x)
         if isinstance(part, Norm) and not isinstance(after, Act):
@@ -130,9 +131,7 @@ def _sequence(layer: Sequence, x: Shape) -> Torchstat:
 def _conv(layer: Conv, x: Shape) -> Torchstat:
     cost, out = layer.cost(x), _elements(layer.out(x))
     bias = out if layer.bias else 0
-    return Torchstat(
-        2 * cost.flops - out + bias, cost.flops + bias, out, _elements(x) + cost.params + out
-    )
+    return Torchstat(2 * cost.flops - out + bias, cost.flops + bias, out, _elements(x) + cost.params + out)
 
 
 def _linear(layer: Linear, x: Shape) -> Torchstat:

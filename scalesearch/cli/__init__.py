@@ -11,9 +11,11 @@ from typing import Any
 
 import typer
 
+from scalesearch.cli.explain import explain
 from scalesearch.cli.run import run
 from scalesearch.cli.scale import scale
 from scalesearch.cli.show import show
+from scalesearch.cli.verify import verify
 from scalesearch.errors import InputError, RunHeldError
 
 # typer exports only this subclass of the class of all its usage errors.
@@ -29,6 +31,8 @@ app = typer.Typer(
 app.command()(run)
 app.command()(show)
 app.command()(scale)
+app.command()(verify)
+app.command()(explain)
 
 
 def main() -> None:

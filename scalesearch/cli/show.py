@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -13,6 +14,8 @@ from rich.table import Table
 from scalesearch import documents
 from scalesearch.architecture.layers import Cost
 from scalesearch.architecture.network import Network, Row
+from scalesearch.cli.figures import NOTE, figure_table, with_figures
+from scalesearch.cli.weights import Weights, confirmed
 from scalesearch.errors import InputError
 
 
@@ -21,9 +24,12 @@ def show(
     resolution: Annotated[int | None, typer.Option(help="Input side in pixels.")] = None,
     classes: Annotated[int | None, typer.Option(help="Number of classes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    weights: Weights = None,
 ) -> None:
     """Show a network's stages, parameters, FLOPs and activations."""
     shown = with_options(documents.load(network), resolution, classes)
+    if weights is not None:
+        print(confirmed(shown, weights), file=sys.stderr if as_json else sys.stdout)
     if as_json:
         print(json.dumps(to_json(shown)))
     else:
@@ -52,7 +58,7 @@ def to_json(network: Network) -> dict[str, Any]:
     """Return what `show --json` prints; its keys are stable."""
     stem, *stages, head = (row._asdict() for row in network.rows())
     cost = network.cost()
-    return {
+    shown = {
         "schema": 1,
         "name": network.name,
         "params": cost.params,
@@ -64,6 +70,7 @@ def to_json(network: Network) -> dict[str, Any]:
         "stages": stages,
         "head": head,
     }
+    return with_figures(shown, network)
 
 
 def describe(cost: Cost) -> str:
@@ -102,3 +109,6 @@ def print_network(network: Network) -> None:
     )
     console.print(stage_table(network.rows()))
     console.print(describe(network.cost()), highlight=False)
+    console.print()
+    console.print(figure_table(network))
+    console.print(NOTE, highlight=False)

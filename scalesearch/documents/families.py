@@ -87,18 +87,24 @@ class Variant:
 
 @dataclass(frozen=True)
 class Entry:
-    """A network by name, with what is published of it and the file that says so."""
+    """A network by name, with what is published of it and the file that says so.
+
+    Attributes:
+        base: the document's own network. variant: what makes `network` of it; None for the base itself.
+    """
 
     network: Network
     published: Published | None
     file: Path
+    base: Network
+    variant: Variant | None = None
 
 
 def entries(path: Path) -> Iterator[Entry]:
     """Yield the network of a document and its variants; InputError names file, place, rule and value."""
     document, place = read(path), Place(str(path))
     base = network_from(document, str(path))
-    yield Entry(base, _published(document, place), path)
+    yield Entry(base, _published(document, place), path, base)
     for index, row in enumerate(document.get("variants", ())):
         there = place.at("variants", index)
         if isinstance(row, Mapping):
@@ -110,7 +116,7 @@ def entries(path: Path) -> Iterator[Entry]:
             network.layers().out(network.input)
         except (ValueError, TypeError) as error:
             there.fail(str(error))
-        yield Entry(network, variant.published, path)
+        yield Entry(network, variant.published, path, base, variant)
 
 
 def _published(document: Mapping[str, Any], place: Place) -> Published | None:

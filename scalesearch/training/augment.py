@@ -44,10 +44,20 @@ class DeviceData:
     @classmethod
     def of(cls, dataset: DataSet, device: torch.device | str = "cpu") -> DeviceData:
         """Put a data set on the device; on the CPU its arrays are shared, not copied."""
-        splits = (dataset.train, dataset.select, dataset.report)
-        tensors = [_tensor(part, device) for split in splits for part in (split.images, split.labels)]
-        mean, std = channel_statistics(tensors[0])
-        return cls(*tensors, len(dataset.classes), mean, std, dataset.fingerprint)
+        train_images = _tensor(dataset.train.images, device)
+        mean, std = channel_statistics(train_images)
+        return cls(
+            train_images,
+            _tensor(dataset.train.labels, device),
+            _tensor(dataset.select.images, device),
+            _tensor(dataset.select.labels, device),
+            _tensor(dataset.report.images, device),
+            _tensor(dataset.report.labels, device),
+            classes=len(dataset.classes),
+            mean=mean,
+            std=std,
+            fingerprint=dataset.fingerprint,
+        )
 
 
 def _tensor(array: np.ndarray, device: torch.device | str) -> Tensor:
@@ -114,6 +124,8 @@ def crop_flip(images: Tensor, padding: int, flip: bool) -> Tensor:
         raise ValueError(
             f"crop_padding must be below the images' side, but {padding} >= {min(height, width)}"
         )
+    if not padding and not flip:
+        return images
     shifts = torch.randint(-padding, padding + 1, (2, n, 1))
     rows = _reflect(torch.arange(height) + shifts[0], height)
     columns = _reflect(torch.arange(width) + shifts[1], width)
@@ -156,5 +168,6 @@ def evaluation_batches(
     images: Tensor, labels: Tensor, size: Size, data: DeviceData, batch: int = 250
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the images in order, without augmentation, with their labels."""
-    for chunk, targets in zip(images.split(batch), labels.split(batch), strict=True):
-        yield prepare(chunk, size, data), targets
+    for start in range(0, len(labels), batch):
+        stop = start + batch
+        yield prepare(images[start:stop], size, data), labels[start:stop]

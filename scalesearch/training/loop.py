@@ -66,7 +66,7 @@ class _Training:
         self.order = Order(len(data.train_images), seed)
         self.flops: dict[Size, int] = {}
         torch.manual_seed(stream_seed(seed, _INITIAL, 0))
-        self.model = build(network).to(device, memory_format=torch.channels_last)
+        self.model = build(network).to(device).to(memory_format=torch.channels_last)
         self.optimizers = Optimizers(self.model, recipe)
         self.state = _State(torch.full((self.steps,), math.nan, device=device))
 
@@ -89,7 +89,8 @@ class _Training:
 
     def _logits(self, x: Tensor) -> Tensor:
         with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
-            return self.model(x)
+            logits: Tensor = self.model(x)
+        return logits.float()
 
     def step(self) -> None:
         """Take one step; its randomness depends on the seed and the step's number only."""
@@ -98,8 +99,8 @@ class _Training:
         torch.manual_seed(stream_seed(self.seed, _STEP, state.step))
         size = self._size(self.recipe.scale(start / self.images))
         x, labels = self._batch(start, stop, size)
-        loss = F.cross_entropy(self._logits(x).float(), labels, label_smoothing=self.recipe.label_smoothing)
-        loss.backward()
+        loss = F.cross_entropy(self._logits(x), labels, label_smoothing=self.recipe.label_smoothing)
+        torch.autograd.backward(loss)
         self.optimizers.step((start + stop) / 2 / self.images)
         state.losses[state.step] = loss.detach()
         state.macs += (stop - start) * self._flops(size)
@@ -141,7 +142,7 @@ class _Training:
         right, loss = 0, 0.0
         self.model.eval()
         for x, targets in evaluation_batches(images, labels, self.network.input.size, self.data):
-            logits = self._logits(x).float()
+            logits = self._logits(x)
             right += int((logits.argmax(1) == targets).sum())
             loss += float(F.cross_entropy(logits, targets, reduction="sum"))
         self.model.train()

@@ -1,8 +1,8 @@
-"""The optimizers of short trainings: Muon for dense and pointwise convolutions, Nesterov SGD for the rest."""
+"""The optimizers of short trainings: Muon for convolutions, Nesterov SGD for the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -22,12 +22,11 @@ def orthogonalise(matrices: Tensor, iterations: int) -> Tensor:
 
     Newton-Schulz iteration X <- (a I + b X X^T + c (X X^T)^2) X from X of Frobenius norm 1.
     """
-    if 1 in matrices.shape[-2:]:
-        return matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-12)
+    if 1 in matrices.shape[-2:]:  # exact, and much faster
+        return _unit(matrices)
     a, b, c = _QUINTIC
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-12)
+    x = _unit(matrices.mT if tall else matrices)
     x = x.to(_product_type(x))
     for _ in range(iterations):
         gram = x @ x.mT
@@ -35,9 +34,15 @@ def orthogonalise(matrices: Tensor, iterations: int) -> Tensor:
     return (x.mT if tall else x).to(matrices.dtype)
 
 
+def _unit(matrices: Tensor) -> Tensor:
+    norms: Tensor = torch.linalg.matrix_norm(matrices, keepdim=True)
+    return matrices / (norms + 1e-12)
+
+
 @cache
 def _fast_bfloat16() -> bool:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch that is allowed
+    # Not in every torch that is allowed.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
@@ -48,69 +53,62 @@ def _product_type(x: Tensor) -> torch.dtype:
     return torch.bfloat16 if fast and min(x.shape[-2:]) >= 64 else x.dtype
 
 
-import os
-
-DW = bool(os.environ.get("DW"))
-
-
 class Muon(Optimizer):
-    """Momentum whose update is orthogonalised (Jordan et al. 2024), for weights of two or more axes.
+    """Momentum whose update is orthogonalised (Jordan et al. 2024), for the weights of convolutions.
 
-    A weight (out, in, ...) is the matrix (out, in * ...). Its update is `lr` times a matrix with singular
-    values near 1, times sqrt(max(1, out / in)), which keeps the size of the change of the outputs
-    independent of the shape. Weights of one shape are updated together, as a stack.
+    A weight (out, in / groups, ...) is a block-diagonal matrix of `groups` blocks, each with out / groups
+    rows; every block is orthogonalised by itself, so that a depthwise kernel's update has norm 1. The
+    update is `lr` times that, times sqrt(max(1, rows / columns)), which keeps the size of the change of
+    the outputs independent of the shape. Blocks of one shape are updated together, as a stack.
     """
 
     def __init__(
-        self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.9, iterations: int = 4
+        self, groups: Mapping[Tensor, int], lr: float, momentum: float = 0.9, iterations: int = 4
     ) -> None:
-        stacks: dict[tuple[int, ...], list[nn.Parameter]] = {}
-        for parameter in params:
-            # A weight with one input channel is depthwise: one matrix of a single row for each channel.
-            rows = 1 if parameter.shape[1] == 1 else parameter.shape[0]
-            stacks.setdefault(
-                (rows, parameter.numel() // rows if rows > 1 else parameter[0].numel()), []
-            ).append(parameter)
-        groups = [{"params": stack, "rows": rows} for (rows, _), stack in stacks.items()]
-        super().__init__(groups, {"lr": lr, "momentum": momentum, "iterations": iterations})
+        stacks: dict[tuple[int, int], list[Tensor]] = {}
+        for weight, count in groups.items():
+            stacks.setdefault((len(weight) // count, weight[0].numel()), []).append(weight)
+        super().__init__(
+            [{"params": weights, "block": block} for block, weights in stacks.items()],
+            {"lr": lr, "momentum": momentum, "iterations": iterations},
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Update all parameters from their gradients; every parameter needs one."""
+        """Update all weights from their gradients; every weight needs one."""
         if closure is not None:
             raise ValueError("Muon takes no closure")
         for group in self.param_groups:
             self._update(group)
 
     def _update(self, group: dict[str, Any]) -> None:
-        weights = group["params"]
-        gradients = torch.cat(
-            [weight.grad.reshape(-1, group["rows"], weight[0].numel()) for weight in weights]
-        )
+        weights, (rows, columns) = group["params"], group["block"]
+        gradients = torch.cat([weight.grad.reshape(-1, rows, columns) for weight in weights])
         # The stack's momentum is kept in the state of its first weight.
         state = self.state[weights[0]]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(gradients)
         momentum = state["momentum"].mul_(group["momentum"]).add_(gradients)
         nesterov = gradients.add_(momentum, alpha=group["momentum"])
-        rows, columns = nesterov.shape[1:]
-        length = group["lr"] * max(1.0, rows / columns) ** 0.5
         updates = orthogonalise(nesterov, group["iterations"])
-        counts = [len(weight) // group["rows"] for weight in weights]
-        for weight, update in zip(weights, updates.split(counts), strict=True):
-            weight.add_(update.view(weight.shape), alpha=-length)
+        length = group["lr"] * max(1.0, rows / columns) ** 0.5
+        start = 0
+        for weight in weights:
+            stop = start + len(weight) // rows
+            weight.add_(updates[start:stop].view(weight.shape), alpha=-length)
+            start = stop
 
 
-def takes_muon(name: str, module: nn.Module) -> bool:
-    """Tell whether Muon trains the weight of the module called `name`.
+def muon_groups(model: nn.Module) -> dict[Tensor, int]:
+    """Return the weights that Muon trains, with their groups: all convolutions but the stem's.
 
-    Depthwise kernels are no matrices, and the stem's three input channels have no hidden structure to keep.
+    The stem's three input channels are colours, not features: no direction is as good as another.
     """
-    return (
-        isinstance(module, nn.Conv2d | nn.Conv3d)
-        and (DW or module.in_channels > module.groups)
-        and not name.startswith("stem.")
-    )
+    return {
+        module.weight: module.groups
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Conv3d) and not name.startswith("stem.")
+    }
 
 
 class Optimizers:
@@ -121,9 +119,8 @@ class Optimizers:
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
-        dense = [m.weight for name, m in model.named_modules() if takes_muon(name, m)]
-        chosen = {id(weight) for weight in dense}
-        self.parameters = [p for p in model.parameters() if id(p) not in chosen]
+        convolutions = muon_groups(model)
+        self.parameters = [p for p in model.parameters() if p not in convolutions]
         groups = [
             {"params": [p for p in self.parameters if p.dim() > 1], "weight_decay": recipe.weight_decay},
             {"params": [p for p in self.parameters if p.dim() == 1], "weight_decay": 0.0},
@@ -135,8 +132,8 @@ class Optimizers:
                 recipe.sgd_learning_rate,
             )
         ]
-        if dense:
-            muon = Muon(dense, recipe.muon_learning_rate, recipe.muon_momentum, recipe.muon_iterations)
+        if convolutions:
+            muon = Muon(convolutions, recipe.muon_learning_rate, recipe.muon_momentum, recipe.muon_iterations)
             self._all.append((muon, recipe.muon_learning_rate))
 
     def step(self, progress: float) -> None:

@@ -1,0 +1,78 @@
+"""The default space holds the published families as points, and says why a network is not one."""
+
+import numpy as np
+import pytest
+
+from scalesearch import load
+from scalesearch.architecture.domains import random_values
+from scalesearch.architecture.membership import merged, skeleton
+from scalesearch.documents import load_space
+
+MIXED = load_space("mixed")
+BASES = [
+    "efficientnet_b0",
+    "efficientnet_v2_s",
+    "shufflenet_v1_g3_x1",
+    "shufflenet_v2_x1_0",
+    "mobilenet_v1_1.0",
+    "mobilenet_v2_1.0",
+]
+
+
+def test_the_default_space_is_a_product_of_free_fields_not_a_list_of_networks():
+    assert MIXED.bases() > 10**12
+    free = {name.rsplit(".", 1)[-1] for name in MIXED.domains()}
+    fields = {"operator", "channels", "repeats", "stride", "kernel", "expand", "se", "groups", "depth", "width"}
+    assert fields <= free
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_published_networks_are_bases_and_survive_encoding(name):
+    network = load(name)
+    answer = MIXED.contains(network)
+    assert answer.inside, answer.how
+    base = MIXED.decode(answer.values)
+    side = answer.multipliers[2]
+    assert round(base.resolution * side) == network.resolution
+    assert skeleton(base) == skeleton(type(network)(**{**vars(network), "resolution": base.resolution}))
+    assert MIXED.encode(base) == answer.values
+
+
+@pytest.mark.parametrize("phi", range(1, 8))
+def test_efficientnets_are_the_base_under_their_tables(phi):
+    answer = MIXED.contains(load(f"efficientnet_b{phi}"), base=load("efficientnet_b0"))
+    assert answer.inside
+    assert "under the table" in answer.how
+    assert answer.values == MIXED.contains(load("efficientnet_b0")).values
+
+
+def test_a_network_outside_is_told_which_field_does_not_fit():
+    assert MIXED.contains(load("mobilenet_v3_large")).how.startswith("head.channels cannot be 960")
+    three = MIXED.contains(load("shufflenet3d_v2"))
+    assert not three.inside
+    assert three.how == "dims is 2, and not 3"
+
+
+def test_drawn_bases_are_inside_and_encode_to_what_was_drawn_or_an_equal_network():
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        base = MIXED.draw(random_values(rng)).base
+        try:
+            values = MIXED.encode(base)
+        except ValueError:
+            # Rounding a width to what a ShuffleNetV1 stage needs may leave the grid of the document.
+            assert any(stage.operator == "shufflenet_v1" for stage in base.stages)
+            continue
+        assert merged(MIXED.decode(values)) == merged(base)
+
+
+def test_video_networks_have_a_space_of_their_own():
+    video = load_space("video")
+    for name in ("seed_shufflenet3d_v1_g3", "seed_shufflenet3d_v2_x1.0"):
+        answer = video.contains(load(name))
+        assert answer.inside, answer.how
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        fitted = video.draw(random_values(rng)).deployed(2e8)
+        assert fitted.cost <= 2e8
+        assert fitted.network.dims == 3

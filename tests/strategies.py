@@ -66,9 +66,14 @@ def stems(draw, dims):
     )
 
 
-def halvings(stem, drawn):
-    """How often the frames of a video are halved."""
-    return (stem.stride == 2) + stem.pool + sum(stage.stride == 2 for stage in drawn)
+@st.composite
+def videos(draw, stem, drawn, largest):
+    """Frames and sides; ShuffleNetV1 pools two frames, and AvgPool3d needs maps of its window's size."""
+    if not any(stage.operator == "shufflenet_v1" for stage in drawn):
+        return draw(st.tuples(st.integers(1, 9), st.integers(9, largest), st.integers(9, largest)))
+    halvings = (stem.stride != 1) + stem.pool + sum(stage.stride == 2 for stage in drawn)
+    side = st.integers(3 << halvings, (3 << halvings) + 5)
+    return (draw(st.sampled_from([4, 8])) << halvings, draw(side), draw(side))
 
 
 @st.composite
@@ -77,9 +82,7 @@ def networks(draw, operators=tuple(OPERATORS), largest=40, dims=2):
     drawn = draw(stage_lists(operators, stem.channels, most=4 if dims == 2 else 2))
     resolution = draw(st.integers(9, largest))
     if dims == 3:
-        pairs = any(stage.operator == "shufflenet_v1" for stage in drawn)  # its shortcut pools two frames
-        frames = 2 ** halvings(stem, drawn) if pairs else draw(st.integers(1, 9))
-        resolution = (frames, resolution, draw(st.integers(9, largest)))
+        resolution = draw(videos(stem, drawn, largest))
     return Network(
         name="random",
         resolution=resolution,

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from scalesearch.architecture.network import Head, Network, Stage, Stem
 from scalesearch.training.augment import DeviceData, Order, channel_statistics, crop_flip, prepare, resize
 from scalesearch.training.build import build
+from scalesearch.training.curve import POINTS
 from scalesearch.training.data import load
-from scalesearch.training.loop import CURVE_POINTS, train
+from scalesearch.training.loop import train
 from scalesearch.training.recipe import Phase, Recipe
 
 TINY = Network(
@@ -135,7 +136,7 @@ def test_exactly_the_asked_images_are_seen_and_counted(digits, images):
     outcome = train(TINY, digits, RECIPE, images=images, seed=0, on_progress=told.append)
     assert outcome.images == images == told[-1] == outcome.curve[-1][0]
     assert told == [min(16 * (i + 1), images) for i in range(math.ceil(images / 16))]
-    assert len(outcome.curve) <= CURVE_POINTS
+    assert len(outcome.curve) <= POINTS
     small = sum(min(16, images - start) for start in range(0, images, 16) if start / images < 0.5)
     cost = {side: replace(TINY, resolution=side).cost().flops for side in (6, 8)}
     assert outcome.macs == small * cost[6] + (images - small) * cost[8]
@@ -177,6 +178,14 @@ def test_the_saved_weights_give_the_reported_accuracy(digits, tmp_path):
     with torch.no_grad():
         right = model(prepare(digits.select_images, (8, 8), digits)).argmax(1) == digits.select_labels
     assert right.float().mean().item() == pytest.approx(outcome.val_accuracy, abs=0.01)
+
+
+def test_slow_running_statistics_are_measured_anew(digits):
+    slow = replace(TINY, norm_momentum=0.001, drop_path=0.0, head=Head(64))
+    stale, fresh = (
+        train(slow, digits, replace(RECIPE, norm_batches=n), images=2000, seed=0).val_accuracy for n in (0, 8)
+    )
+    assert fresh > stale + 0.1
 
 
 def test_digits_are_learned(digits):

@@ -17,6 +17,8 @@ from scalesearch.documents import Entry
 from scalesearch.documents.families import Multipliers, Variant
 from scalesearch.errors import InputError
 
+LARGEST = 100  # of alpha, beta and gamma; keeps their powers finite
+
 
 def explain(
     network: Annotated[str, typer.Argument(help="The name of a family's variant, e.g. efficientnet_b4.")],
@@ -28,16 +30,23 @@ def explain(
     """Explain a published network: which phi of compound scaling is nearest, and whether any is exact."""
     entry = documents.find_network(network)
     variant = with_multipliers(entry)
-    try:
-        coefficients = Coefficients(alpha, beta, gamma)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    multipliers = variant.multipliers
+    multipliers, coefficients = variant.multipliers, checked(alpha=alpha, beta=beta, gamma=gamma)
     explanation = explained(entry.network, entry.base, multipliers.depth, multipliers.width, coefficients)
     if as_json:
         print(json.dumps(to_json(explanation)))
     else:
         print_explanation(explanation)
+
+
+def checked(**coefficients: float) -> Coefficients:
+    """Return the coefficients; InputError where one is no number from 1 to LARGEST or all are 1."""
+    for name, value in coefficients.items():
+        if not 1 <= value <= LARGEST:
+            raise InputError(f"{name} must be from 1 to {LARGEST}, but got {value}")
+    try:
+        return Coefficients(**coefficients)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def with_multipliers(entry: Entry) -> Variant:

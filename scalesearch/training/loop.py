@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -14,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from scalesearch.architecture.document import to_document
@@ -30,11 +28,12 @@ from scalesearch.training.augment import (
     stream_seed,
 )
 from scalesearch.training.build import build
+from scalesearch.training.checkpoint import read_checkpoint, write_checkpoint, write_weights
+from scalesearch.training.curve import last_quarter, loss_curve
 from scalesearch.training.optimizer import Optimizers
 from scalesearch.training.process import peak_memory
 from scalesearch.training.recipe import Recipe
 
-CURVE_POINTS = 50
 _BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 # What a random stream is for; together with the training's seed and a counter it seeds the stream.
 _INITIAL, _STEP, _NORM = 2, 3, 4
@@ -79,12 +78,18 @@ class _Training:
     def seen(self) -> int:
         return min(self.state.step * self.recipe.batch_size, self.images)
 
+    def losses(self) -> list[float]:
+        taken: list[float] = self.state.losses[: self.state.step].tolist()
+        return taken
+
     def _size(self, scale: float) -> Size:
         return tuple(max(1, round(side * scale)) for side in self.network.input.size)
 
     def _batch(self, start: int, stop: int, size: Size) -> tuple[Tensor, Tensor]:
         chosen = self.order.indices(start, stop).to(self.device, non_blocking=True)
-        images = crop_flip(self.data.train_images[chosen], self.recipe.crop_padding, self.recipe.flip)
+        images = self.data.train_images[chosen]
+        if start >= len(self.data.train_images):  # an image's first time needs no variation
+            images = crop_flip(images, self.recipe.crop_padding, self.recipe.flip)
         return prepare(images, size, self.data), self.data.train_labels[chosen]
 
     def _logits(self, x: Tensor) -> Tensor:
@@ -151,56 +156,25 @@ class _Training:
     def save(self, path: Path) -> None:
         """Write everything that continuing needs."""
         state = self.state
-        torch.save(
-            {
-                "key": self.key(),
-                "model": self.model.state_dict(),
-                "optimizers": self.optimizers.state_dict(),
-                "state": {
-                    "losses": state.losses,
-                    "step": state.step,
-                    "macs": state.macs,
-                    "seconds": state.elapsed(),
-                },
-            },
-            temporary := _temporary(path),
+        progress = {"losses": state.losses, "step": state.step, "macs": state.macs}
+        write_checkpoint(
+            path,
+            key=self.key(),
+            model=self.model.state_dict(),
+            optimizers=self.optimizers.state_dict(),
+            state=progress | {"seconds": state.elapsed()},
         )
-        temporary.replace(path)
 
     def load(self, path: Path) -> None:
         """Continue from a checkpoint; ValueError where it is damaged or of another training."""
-        stored = _read_checkpoint(path, self.device)
-        if stored["key"] != self.key():
-            raise ValueError(
-                f"a checkpoint continues only the training that wrote it, but {path} is of another network, "
-                f"recipe, data set, seed or number of images"
-            )
+        stored = read_checkpoint(path, self.key(), self.device)
         self.model.load_state_dict(stored["model"])
         self.optimizers.load_state_dict(stored["optimizers"])
         self.state = _State(**stored["state"])
 
-    def curve(self) -> tuple[tuple[int, float], ...]:
-        """Return (images seen, mean loss since the point before), at most CURVE_POINTS of them."""
-        losses = self.state.losses[: self.state.step].tolist()
-        points = min(CURVE_POINTS, len(losses))
-        ends = [len(losses) * (i + 1) // points for i in range(points)]
-        return tuple(
-            (min(end * self.recipe.batch_size, self.images), math.fsum(losses[start:end]) / (end - start))
-            for start, end in zip([0, *ends], ends, strict=False)
-        )
-
-    def last_quarter(self) -> float:
-        """Return the mean training loss over the last quarter of the images, weighted by images."""
-        size = self.recipe.batch_size
-        starts = torch.arange(self.steps, dtype=torch.float64) * size
-        ends = (starts + size).clamp(max=self.images)
-        weights = ends - starts.clamp(min=0.75 * self.images)
-        weights = weights.clamp(min=0)
-        return float((self.state.losses.double().cpu() * weights).sum() / weights.sum())
-
     def outcome(self, **values: Any) -> Outcome:
         return Outcome(
-            curve=self.curve(),
+            curve=loss_curve(self.losses(), self.recipe.batch_size, self.images),
             images=self.seen(),
             macs=self.state.macs,
             seconds=self.state.elapsed(),
@@ -208,22 +182,6 @@ class _Training:
             seed=self.seed,
             **values,
         )
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
-
-
-def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    try:
-        stored = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for damaged files
-        raise ValueError(
-            f"a checkpoint must be a whole file written by a training, but {path}: {error}"
-        ) from error
-    if not isinstance(stored, dict) or stored.keys() != {"key", "model", "optimizers", "state"}:
-        raise ValueError(f"a checkpoint must be written by a training, but {path} is something else")
-    return stored
 
 
 def _never() -> bool:
@@ -327,19 +285,12 @@ def _finish(training: _Training, weights: Path | None) -> Outcome:
         return training.outcome(status="failed", reason="non-finite validation loss")
     report_accuracy, _ = training.evaluate(data.report_images, data.report_labels)
     if weights is not None:
-        _save_weights(training.model, weights)
+        write_weights(weights, training.model)
     return training.outcome(
         status="complete",
         val_accuracy=val_accuracy,
         val_loss=val_loss,
         report_accuracy=report_accuracy,
-        train_loss_last_quarter=training.last_quarter(),
+        train_loss_last_quarter=last_quarter(training.losses(), training.recipe.batch_size, training.images),
         checkpoint=str(weights) if weights else None,
     )
-
-
-def _save_weights(model: nn.Module, path: Path) -> None:
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    temporary = _temporary(path)
-    temporary.write_bytes(save_tensors(tensors))
-    temporary.replace(path)

@@ -95,7 +95,7 @@ class Muon(Optimizer):
         start = 0
         for weight in weights:
             stop = start + len(weight) // rows
-            weight.add_(updates[start:stop].view(weight.shape), alpha=-length)
+            weight.add_(updates[start:stop].reshape(weight.shape), alpha=-length)
             start = stop
 
 

@@ -42,8 +42,9 @@ class Recipe:
         label_smoothing: probability spread evenly over all classes (Szegedy et al. 2016, section 7).
         clip_norm: SGD's gradients are scaled down to this global L2 norm where they exceed it. A guard
             against single wild steps. Muon's updates have a fixed length and need none.
-        crop_padding: pixels of reflection padding on each side, at the data's own resolution.
-        flip: mirror each training image left to right with probability 1/2.
+        crop_padding: pixels of reflection padding on each side, at the data's own resolution, for random
+            crops from the second time on that an image is seen: before, there is nothing to vary.
+        flip: mirror an image left to right with probability 1/2, likewise.
         phases: the resolution schedule, in order.
         norm_batches: training batches that the running statistics of batch norm are measured on anew
             after the last step, at the network's own resolution; 0 keeps the moving averages.

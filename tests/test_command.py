@@ -112,7 +112,18 @@ def test_the_run_folder_is_complete_and_readable(forty_seconds):
 def test_a_finished_command_repeated_prints_the_stored_result(forty_seconds, cifar10_path):
     cwd, report, _ = forty_seconds
     started = time.monotonic()
-    arguments = [*RUN, "--study", "short.yaml", "--data", cifar10_path, "--time", "40s", "--out", "found", "--json"]
+    arguments = [
+        *RUN,
+        "--study",
+        "short.yaml",
+        "--data",
+        cifar10_path,
+        "--time",
+        "40s",
+        "--out",
+        "found",
+        "--json",
+    ]
     code, out, err = call(*arguments, cwd=cwd)
     assert code == 0
     assert json.loads(out) == report
@@ -123,7 +134,17 @@ def test_a_finished_command_repeated_prints_the_stored_result(forty_seconds, cif
 def test_another_study_in_the_same_folder_is_refused_and_says_what_differs(forty_seconds, cifar10_path):
     cwd, _, _ = forty_seconds
     before = (cwd / "found/record.jsonl").read_bytes()
-    arguments = ["run", "--budget-flops", "1e9", "--study", "short.yaml", "--data", cifar10_path, "--seed", "3"]
+    arguments = [
+        "run",
+        "--budget-flops",
+        "1e9",
+        "--study",
+        "short.yaml",
+        "--data",
+        cifar10_path,
+        "--seed",
+        "3",
+    ]
     code, _, err = call(*arguments, "--out", "found", cwd=cwd)
     assert code == 2
     assert "budget_flops: 2000000000.0 there, 1000000000.0 here" in err
@@ -151,7 +172,9 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(tmp_path, small_study)
     # The same trials as a run that nobody interrupted.
     code, out, err = call(*arguments[:-2], "whole", "--json", cwd=tmp_path)
     assert code == 0, err
-    found, whole = ({t.key: t.outcome.val_loss for t in scalesearch.load_trials(tmp_path / r)} for r in ("cut", "whole"))
+    found, whole = (
+        {t.key: t.outcome.val_loss for t in scalesearch.load_trials(tmp_path / r)} for r in ("cut", "whole")
+    )
     assert found == whole
 
 
@@ -178,7 +201,10 @@ def test_demonstration_data_is_headed_as_such_everywhere(tmp_path, small_study):
         ([*RUN, "--time", "soon"], "a time is a number with s, m, h or d such as 10m, but got 'soon'"),
         ([*RUN, "--trials", "0"], "--trials"),
         ([*RUN, "--data", "nowhere"], "nowhere"),
-        ([*RUN, "--data", "digits", "--device", "gpu"], "--device is auto, cpu, cuda or cuda:N, but got 'gpu'"),
+        (
+            [*RUN, "--data", "digits", "--device", "gpu"],
+            "--device is auto, cpu, cuda or cuda:N, but got 'gpu'",
+        ),
         ([*RUN, "--data", "digits", "--out", "/proc/no"], "cannot be written"),
         (["show", "efficientnet_b0", "--resolution", "0"], "resolution must be a whole number of at least 1"),
         (["scale", "efficientnet_b0", "--budget-flops", "2"], "below the smallest member of the family"),
@@ -212,7 +238,9 @@ def test_scale_prints_a_document_that_show_reads(tmp_path):
     code, shown, _ = call("show", "scaled.yaml", "--json", cwd=tmp_path)
     assert 0.97 * 2e9 <= json.loads(shown)["flops"] <= 2e9
     assert f"{json.loads(shown)['flops']:,} FLOPs" in err
-    code, shown, _ = call("show", "efficientnet_b0", "--resolution", "240", "--classes", "7", "--json", cwd=tmp_path)
+    code, shown, _ = call(
+        "show", "efficientnet_b0", "--resolution", "240", "--classes", "7", "--json", cwd=tmp_path
+    )
     expected = scalesearch.load("efficientnet_b0")
     assert (json.loads(shown)["resolution"], json.loads(shown)["classes"]) == (240, 7)
     assert json.loads(shown)["params"] == expected.cost().params - 1281 * (1000 - 7)

@@ -22,7 +22,18 @@ BASES = [
 def test_the_default_space_is_a_product_of_free_fields_not_a_list_of_networks():
     assert MIXED.bases() > 10**12
     free = {name.rsplit(".", 1)[-1] for name in MIXED.domains()}
-    fields = {"operator", "channels", "repeats", "stride", "kernel", "expand", "se", "groups", "depth", "width"}
+    fields = {
+        "operator",
+        "channels",
+        "repeats",
+        "stride",
+        "kernel",
+        "expand",
+        "se",
+        "groups",
+        "depth",
+        "width",
+    }
     assert fields <= free
 
 

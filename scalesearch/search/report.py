@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from scalesearch.architecture.domains import Domain
@@ -149,7 +150,7 @@ def write_optuna(path: Path, name: str, space: SearchSpace, trials: Iterable[Tri
     partial.unlink(missing_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        backend = optuna.storages.journal.JournalFileBackend(str(partial))
+        backend = JournalFileBackend(str(partial))
         storage = optuna.storages.JournalStorage(backend)
         study = optuna.create_study(storage=storage, study_name=name, directions=["minimize", "minimize"])
         study.set_metric_names(["validation loss", "FLOPs"])

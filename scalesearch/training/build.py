@@ -40,7 +40,8 @@ class DropPath(nn.Module):
             return x
         keep = 1 - self.rate
         mask = torch.empty((x.shape[0], *(1,) * (x.dim() - 1)), dtype=x.dtype, device=x.device)
-        return x * mask.bernoulli_(keep).div_(keep)
+        scaled: Tensor = x * mask.bernoulli_(keep).div_(keep)
+        return scaled
 
 
 class Residual(nn.Module):
@@ -53,7 +54,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, c, ...) to the same shape."""
-        return x + self.drop(self.body(x))
+        added: Tensor = x + self.drop(self.body(x))
+        return added
 
 
 class Gate(nn.Module):
@@ -65,7 +67,8 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, c, ...) to the same shape."""
-        return x * self.body(x)
+        gated: Tensor = x * self.body(x)
+        return gated
 
 
 class Concat(nn.Module):
@@ -138,9 +141,8 @@ class _Builder:
                 return Concat([self.module(branch, layer.share(x)) for branch in branches], split)
             case kinds.Shuffle(groups=groups):
                 return Shuffle(groups)
-            case kinds.Pool(kind=kind, stride=stride):
-                windows = layer.windows(self.dims)
-                return self._dimensional(_POOLS[kind])(windows, stride, padding(windows, self.dims))
+            case kinds.Pool():
+                return self._pool(layer)
             case kinds.GlobalPool(keep=keep):
                 return GlobalPool(keep)
             case kinds.Dropout(rate=rate):
@@ -155,6 +157,16 @@ class _Builder:
             modules[name] = self.module(layer, x)
             x = layer.out(x)
         return nn.Sequential(modules)
+
+    def _pool(self, layer: kinds.Pool) -> nn.Module:
+        windows = layer.windows(self.dims)
+        pads = padding(windows, self.dims)
+        pool = self._dimensional(_POOLS[layer.kind])
+        if layer.kind == "max" or self.dims == 2:
+            return pool(windows, layer.stride, pads)
+        # torch's AvgPool3d refuses a map below its window before it pads, so the padding goes first.
+        t, h, w = pads
+        return nn.Sequential(nn.ConstantPad3d((w, w, h, h, t, t), 0.0), pool(windows, layer.stride))
 
     def _conv(self, layer: kinds.Conv, x: Shape) -> nn.Module:
         layer.out(x)  # raises where groups do not divide

@@ -32,12 +32,12 @@ class Recipe:
     Attributes:
         batch_size: images a step; the last step takes what is left.
         muon_learning_rate: step length of the orthogonalised updates (a spectral norm, see `Muon`) at the
-            top of the schedule; used for the weights of dense and pointwise convolutions but the stem's.
+            top of the schedule; used for the weights of all convolutions but the stem's.
         muon_momentum: share of the momentum that a step keeps, in [0, 1).
         muon_iterations: Newton-Schulz iterations an update.
         sgd_learning_rate: at the top of the schedule; Nesterov SGD trains all other parameters.
         sgd_momentum: as above.
-        weight_decay: L2 coefficient of SGD's weights with two or more axes (stem, depthwise, classifier).
+        weight_decay: L2 coefficient of SGD's weights with two or more axes (stem, classifier).
         warmup_share: of the images, over which the learning rates rise linearly from zero, in [0, 1).
         label_smoothing: probability spread evenly over all classes (Szegedy et al. 2016, section 7).
         clip_norm: SGD's gradients are scaled down to this global L2 norm where they exceed it. A guard
@@ -53,18 +53,18 @@ class Recipe:
 
     batch_size: int = 64
     muon_learning_rate: float = 0.05
-    muon_momentum: float = 0.9
+    muon_momentum: float = 0.6
     muon_iterations: int = 4
-    sgd_learning_rate: float = 0.1
-    sgd_momentum: float = 0.9
+    sgd_learning_rate: float = 0.03
+    sgd_momentum: float = 0.6
     weight_decay: float = 5e-4
     warmup_share: float = 0.2
     label_smoothing: float = 0.1
     clip_norm: float = 5.0
     crop_padding: int = 2
     flip: bool = True
-    phases: tuple[Phase, ...] = (Phase(1.0, 1.0),)
-    norm_batches: int = 0
+    phases: tuple[Phase, ...] = (Phase(0.5, 0.8), Phase(0.5, 1.0))
+    norm_batches: int = 4
     proxy: ProxyPolicy = field(default_factory=ProxyPolicy)
 
     def __post_init__(self) -> None:

@@ -32,13 +32,15 @@ def with_valid_widths(network: Network) -> Network:
         return network
     widths = [network.stem.channels, *(stage.channels for stage in network.stages)]
     own = [1, *(op.multiple(dict(s.options)) for op, s in zip(operators, network.stages, strict=True))]
+    grid = [network.stem.divisor, *(stage.multiple for stage in network.stages)]
     widths = [-(-width // multiple) * multiple for width, multiple in zip(widths, own, strict=True)]
     for index, (operator, stage) in enumerate(zip(operators, network.stages, strict=True)):
         if stage.stride == 1 and widths[index] == widths[index + 1]:
             continue
-        needed = lcm(own[index], operator.input_multiple(dict(stage.options)))
-        if operator.input_multiple is not any_width:
-            widths[index] = -(-widths[index] // needed) * needed
+        needed = operator.input_multiple(dict(stage.options))
+        if widths[index] % needed:
+            step = lcm(grid[index], needed)
+            widths[index] = -(-widths[index] // step) * step
         if operator.widens and widths[index + 1] <= widths[index]:
             widths[index + 1] = (widths[index] // own[index + 1] + 1) * own[index + 1]
     stages = zip(network.stages, widths[1:], strict=True)

@@ -87,14 +87,14 @@ def _write_best(folder: Path, best: TrialRecord, trials: list[TrialRecord]) -> N
 
 
 def references() -> list[Reference]:
-    """Return the published networks for images at their published cost and resolution."""
-    found = {}
+    """Return the published networks whose accuracy is stated, at their published cost and resolution."""
+    found = []
     for path in documents.names("network").values():
         for entry in documents.entries(path):
-            if entry.published is not None and entry.network.dims == 2:
+            if entry.published is not None and entry.published.top1:
                 side, flops = next(iter(entry.published.flops.items()))
-                found[entry.network.name] = Reference(f"{entry.network.name} ({side} px)", flops)
-    return list(found.values())
+                found.append(Reference(f"{entry.network.name} ({side} px)", flops))
+    return found
 
 
 def _write_dashboard(

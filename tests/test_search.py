@@ -16,14 +16,16 @@ from scalesearch.search.engines.local import LocalEngine
 from scalesearch.search.report import accuracies, best_of, counts, frame, write_optuna
 from scalesearch.search.store import RECORD, RunStore
 from scalesearch.search.study import Definition, Finals, Limits, SamplerChoice, Study
+from scalesearch.search.trust import SeedNoise
 
 MIXED = load_space("mixed")
+NOISE = SeedNoise(0.01, 5)
 
 
 def definition(space=MIXED, seed=0, finals=Finals(candidates=2, seeds=2), **study):  # noqa: B008
     chosen = Study("test", seed=seed, images=1000, finals=finals, sampler=SamplerChoice(startup=4), **study)
     resolved = {"recipe": {}, "data": {"fingerprint": "f"}, "space": plain(space), "seed": seed}
-    return Definition(chosen, space, ProxyPolicy(), 2e9, 4, 10, 32, 2500, resolved)
+    return Definition(chosen, space, ProxyPolicy(), 2e9, 4, 10, 32, 2500, NOISE, resolved)
 
 
 def search(folder, limits, workers=2, stop=lambda: False, study=None, **settings):
@@ -135,7 +137,7 @@ def test_finalists_are_trained_again_with_fresh_seeds_and_reported_from_those(tm
     assert len({t.outcome.seed for t in finals} | {0}) == 3
     own = [t.outcome.report_accuracy for t in finals if t.number == best.number]
     assert accuracies(trials, best.number) == own
-    described = best_of(trials, 2500)
+    described = best_of(trials, 2500, NOISE)
     assert described["proxy_accuracy"] == pytest.approx(sum(own) / 2)
     assert described["proxy_seeds"] == 2
 

@@ -50,7 +50,7 @@ def make_report(definition: Definition, store: RunStore) -> dict[str, Any]:
         "study": definition.study.name,
         "budget_flops": definition.budget,
         "budgets": sorted({level * definition.budget for level in definition.study.levels}),
-        "best": best_of(trials, definition.report_images),
+        "best": best_of(trials, definition.report_images, definition.seed_noise),
         "trials": counts(trials, interrupted=len(asked - {t.number for t in trials})),
         "data": data,
         "images_per_trial": definition.study.images,

@@ -23,6 +23,7 @@ from scalesearch.search.driver import Driver
 from scalesearch.search.engines.local import LocalEngine
 from scalesearch.search.store import STUDY, RunStore, write_atomically
 from scalesearch.search.study import Definition, Limits, Study, digest
+from scalesearch.search.trust import SeedNoise
 from scalesearch.training.data import DataSet, load
 
 RUNS = Path("runs")
@@ -119,6 +120,7 @@ class Session:
             classes=len(data.classes),
             resolution=data.resolution,
             report_images=len(data.report),
+            seed_noise=SeedNoise(self.recipe.seed_deviation, self.recipe.seed_trainings - 1),
             resolved=documents.plain(resolved),
         )
 

@@ -20,7 +20,7 @@ from scalesearch.architecture.space import SearchSpace
 from scalesearch.search.driver import ranked
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.samplers import distribution
-from scalesearch.search.trust import Estimate, estimates, ties
+from scalesearch.search.trust import Estimate, SeedNoise, estimates, ties
 
 SCHEMA = 1
 
@@ -33,21 +33,23 @@ def accuracies(trials: Iterable[TrialRecord], number: int) -> list[float]:
     return [accuracy for accuracy in found if accuracy is not None]
 
 
-def best_estimates(trials: Sequence[TrialRecord], report_images: int) -> dict[int, Estimate]:
+def best_estimates(
+    trials: Sequence[TrialRecord], report_images: int, known: SeedNoise
+) -> dict[int, Estimate]:
     """Estimate the accuracy of every candidate that was re-trained, or of the best one where none was."""
     top = ranked(trials)
     retrained = {t.number for t in trials if t.role == "final" and t.complete}
     chosen = [t.number for t in top if t.number in retrained or t is top[0]]
-    return estimates({number: accuracies(trials, number) for number in chosen}, report_images)
+    return estimates({number: accuracies(trials, number) for number in chosen}, report_images, known)
 
 
-def best_of(trials: Sequence[TrialRecord], report_images: int) -> dict[str, Any] | None:
+def best_of(trials: Sequence[TrialRecord], report_images: int, known: SeedNoise) -> dict[str, Any] | None:
     """Describe the best candidate, or None where no candidate of any level completed."""
     top = ranked(trials)
     if not top:
         return None
     best = top[0]
-    found = best_estimates(trials, report_images)
+    found = best_estimates(trials, report_images, known)
     estimate = found[best.number]
     c, d = best.coefficients, best.deployed
     return {

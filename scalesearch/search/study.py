@@ -10,6 +10,7 @@ from typing import Any
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.space import SearchSpace
 from scalesearch.search.samplers import SAMPLERS
+from scalesearch.search.trust import SeedNoise
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Definition:
     Attributes:
         budget: multiply-accumulates of the deployed network. lag: as in Study, resolved.
         classes, resolution: the data's. report_images: how many images reported accuracies are judged on.
+        seed_noise: the recipe's measured spread between seeds.
         resolved: documents and figures as plain data; its hash names the run folder (D11).
     """
 
@@ -98,6 +100,7 @@ class Definition:
     classes: int
     resolution: int
     report_images: int
+    seed_noise: SeedNoise
     resolved: dict[str, Any]
 
     @property

@@ -27,14 +27,32 @@ def seed_variance(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
     return (squares / freedom if freedom else 0.0), freedom
 
 
-def estimates(accuracies: Mapping[int, Sequence[float]], images: int) -> dict[int, Estimate]:
+@dataclass(frozen=True)
+class SeedNoise:
+    """What is known beforehand of the spread between seeds.
+
+    Attributes:
+        deviation: standard deviation of an accuracy between trainings that differ in the seed alone.
+        freedom: degrees of freedom of that measurement, its number of trainings less one.
+    """
+
+    deviation: float
+    freedom: int
+
+
+def estimates(
+    accuracies: Mapping[int, Sequence[float]], images: int, known: SeedNoise
+) -> dict[int, Estimate]:
     """Estimate each network's accuracy from its trainings, all judged on the same `images` images.
 
-    Two errors add up: that of the images, p (1 - p) / images, and that of the seeds, whose variance is
-    pooled over the networks since each has few. With one training a network only the first is known.
+    Two errors add up: that of the images, p (1 - p) / images, and that of the seeds. The seeds' variance
+    is pooled over the networks and with what is known beforehand, weighted by degrees of freedom (the
+    moderated t of Smyth 2004, section 3), since a run has few trainings of the same network.
     """
-    variance, freedom = seed_variance(list(accuracies.values()))
-    factor = float(stats.t.ppf(0.975, freedom)) if freedom else float(stats.norm.ppf(0.975))
+    found, own = seed_variance(list(accuracies.values()))
+    freedom = own + known.freedom
+    variance = (own * found + known.freedom * known.deviation**2) / freedom
+    factor = float(stats.t.ppf(0.975, freedom))
     result = {}
     for network, values in accuracies.items():
         mean = float(np.mean(values))

@@ -49,6 +49,8 @@ class Recipe:
         norm_batches: training batches that the running statistics of batch norm are measured on anew
             after the last step, at the network's own resolution; 0 keeps the moving averages.
         proxy: how a candidate's proxy is made.
+        seed_deviation: standard deviation of the accuracy (a fraction) between trainings that differ in
+            their seed alone, as measured on `seed_trainings` of them.
     """
 
     batch_size: int = 64
@@ -66,6 +68,8 @@ class Recipe:
     phases: tuple[Phase, ...] = (Phase(0.5, 0.8), Phase(0.5, 1.0))
     norm_batches: int = 4
     proxy: ProxyPolicy = field(default_factory=ProxyPolicy)
+    seed_deviation: float = 0.01
+    seed_trainings: int = 6
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "muon_iterations"):
@@ -80,6 +84,11 @@ class Recipe:
         for name in ("weight_decay", "crop_padding", "norm_batches"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, but got {getattr(self, name)}")
+        if self.seed_deviation <= 0 or self.seed_trainings < 2:
+            raise ValueError(
+                f"seed_deviation must be above 0 and seed_trainings at least 2, "
+                f"but got {self.seed_deviation} and {self.seed_trainings}"
+            )
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"the shares of all phases must add up to 1, but add up to {total:g}")

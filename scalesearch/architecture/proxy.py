@@ -24,8 +24,8 @@ class ProxyPolicy:
 
     flops: float = 10e6
     base_resolution: int = 20
-    min_resolution: int = 16
-    total_stride: int = 8
+    min_resolution: int = 20
+    total_stride: int = 4
     level_exponent: float = 0.5
 
     def flops_at(self, level: float, budget: float) -> float:

@@ -55,10 +55,10 @@ class Recipe:
 
     batch_size: int = 64
     muon_learning_rate: float = 0.05
-    muon_momentum: float = 0.6
+    muon_momentum: float = 0.8
     muon_iterations: int = 4
     sgd_learning_rate: float = 0.03
-    sgd_momentum: float = 0.6
+    sgd_momentum: float = 0.8
     weight_decay: float = 5e-4
     warmup_share: float = 0.2
     label_smoothing: float = 0.1
@@ -68,8 +68,8 @@ class Recipe:
     phases: tuple[Phase, ...] = (Phase(0.5, 0.8), Phase(0.5, 1.0))
     norm_batches: int = 4
     proxy: ProxyPolicy = field(default_factory=ProxyPolicy)
-    seed_deviation: float = 0.01
-    seed_trainings: int = 6
+    seed_deviation: float = 0.006
+    seed_trainings: int = 7
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "muon_iterations"):

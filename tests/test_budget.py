@@ -116,7 +116,7 @@ def test_proxies_of_a_level_cost_the_same(name):
     policy = load_recipe("proxy").proxy
     rng = np.random.default_rng(0)
     bases = [MIXED.draw(random_values(rng)) for _ in range(20)]
-    too_large = 0
+    too_large = smaller = 0
     for candidate in [*bases, *(type(bases[0])(load(name), c.coefficients) for c in bases)]:
         try:
             proxy = candidate.proxy(policy, policy.flops, 10, 32)
@@ -124,9 +124,11 @@ def test_proxies_of_a_level_cost_the_same(name):
             too_large += 1
             continue
         assert 0.97 <= proxy.ratio <= 1
-        assert policy.min_resolution <= proxy.network.resolution <= 32
+        assert 8 <= proxy.network.resolution <= 32
+        smaller += proxy.network.resolution < policy.min_resolution
         assert proxy.network.classes == 10
     assert too_large <= 2
+    assert smaller <= 8
 
 
 def test_clamped_resolution_is_recorded():

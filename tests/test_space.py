@@ -77,6 +77,13 @@ def test_drawn_bases_are_inside_and_encode_to_what_was_drawn_or_an_equal_network
         assert merged(MIXED.decode(values)) == merged(base)
 
 
+def test_a_space_of_one_point_is_a_space():
+    point = load_space("efficientnet_b0")
+    assert point.bases() == 1
+    assert 0 < point.smallest() < load("efficientnet_b0").cost().flops
+    assert point.draw(random_values(np.random.default_rng(0))).base == load("efficientnet_b0")
+
+
 def test_video_networks_have_a_space_of_their_own():
     video = load_space("video")
     for name in ("seed_shufflenet3d_v1_g3", "seed_shufflenet3d_v2_x1.0"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
-from scalesearch.architecture.budget import Bounds, Fit, fit
+from scalesearch.architecture.budget import Bounds, Fit, OverBudgetError, fit
 from scalesearch.architecture.network import Network, Stem
+from scalesearch.architecture.rounding import SMALLEST_RESOLUTION
 from scalesearch.architecture.scaling import Coefficients
 
 
@@ -17,7 +18,8 @@ class ProxyPolicy:
     Attributes:
         flops: multiply-accumulates of a proxy at the top level of the budget.
         base_resolution: side in pixels at phi = 0.
-        min_resolution: the side never falls below this; it never exceeds the data's own side either.
+        min_resolution: the side falls below this only where the narrowest network would not fit
+            otherwise; it never exceeds the data's own side.
         total_stride: input side over the side of the last feature map.
         level_exponent: a level of budget b under the budget B trains proxies of flops * (b / B) ** this.
     """
@@ -81,4 +83,7 @@ def make_proxy(
     )
     small = replace(small, head=replace(small.head, dropout=0.0))
     bounds = Bounds(min(policy.min_resolution, resolution), data_resolution)
-    return fit(small, coefficients, flops, bounds=bounds)
+    try:
+        return fit(small, coefficients, flops, bounds=bounds)
+    except OverBudgetError:  # a shape that is too dear even at its narrowest goes below the least side
+        return fit(small, coefficients, flops, bounds=replace(bounds, low=SMALLEST_RESOLUTION))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import inf, prod
+from math import prod
 from typing import Any
 
 from scalesearch.architecture.budget import LOWEST_PHI, Fit, fit
@@ -135,20 +135,17 @@ class SearchSpace:
         Found by coordinate descent over the leaves on the narrowest member of each candidate's family,
         from the first values; one leaf changes at a time until none helps.
         """
-        return self._extreme(lambda cost, best: cost < best, inf)
-
-    def _extreme(self, better: Callable[[float, float], bool], start: float) -> int:
         chosen: dict[str, Any] = {}
-        best, improved = start, True
+        least, improved = _floor(self.draw(_replay(chosen))), True
         while improved:
             improved = False
             for name, domain in self.domains().items():
                 for value in domain.samples():
-                    trial = chosen | {name: value}
-                    cost = _floor(self.draw(_replay(trial)))
-                    if better(cost, best):
-                        best, chosen, improved = cost, trial, True
-        return int(best)
+                    changed = chosen | {name: value}
+                    cost = _floor(self.draw(_replay(changed)))
+                    if cost < least:
+                        least, chosen, improved = cost, changed, True
+        return least
 
 
 def _floor(candidate: Candidate) -> int:

@@ -112,6 +112,15 @@ def test_a_malformed_network_names_file_place_rule_and_value(tmp_path, old, new,
         ("growth: 2", "growth: 1", "coefficients.growth: growth must exceed 1, but got 1"),
         ("growth: 2", "depth: {range: [0, 2]}", "coefficients.depth: a share must be in [0, 1], but got 2"),
         ("repeats: 1", "repeats: {range: [1, 3], steps: 1}", "did you mean 'step'?"),
+        ("repeats: 1", "repeats: {range: [0, 3]}", "stages: one stage must have at least 1 repeat"),
+        ("mbconv", "{choice: [[mbconv]]}", "stages.0.operator: an operator is one of"),
+        ("mbconv", "mbcov", "stages.0.operator: an operator is one of"),
+        ("{channels: 64}", "{channels: 64, act: {same: stem.axt}}", "there is none called 'stem.axt'"),
+        (
+            "channels: 16, rep",
+            "channels: {range: [16, 30], step: 8}, rep",
+            "a whole number of steps above low",
+        ),
     ],
 )
 def test_a_malformed_space_names_file_place_rule_and_value(tmp_path, old, new, message):
@@ -143,11 +152,30 @@ def test_numbers_are_those_of_yaml_1_2(tmp_path):
     assert {k: v for k, v in documents.read(path).items() if k != "f"} == expected
 
 
+WORDS = st.text(min_size=1)
+PLAIN = WORDS | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none()
+
+
+@given(st.dictionaries(WORDS, PLAIN))
+@settings(deadline=None, max_examples=300)
+def test_what_is_written_reads_back_as_it_was(document):
+    assert documents.read_text(documents.write_text(document), "written") == document
+
+
+@pytest.mark.parametrize("text", ["1e5", "2e9", "1e1", "on", ".5", "0x1", "1:30", "~", "null", "=", "<<"])
+def test_text_that_looks_like_something_else_stays_text(text):
+    assert documents.read_text(documents.write_text({"a": text, text: "b"}), "written") == {
+        "a": text,
+        text: "b",
+    }
+
+
 @given(st.integers(-5, 5), st.integers(0, 40), st.sampled_from([None, 1, 2, 8]))
 @settings(deadline=None)
 def test_a_range_contains_what_is_drawn_from_it(low, width, step):
     import numpy as np
 
+    width -= width % (step or 1)
     domain = Range(low, low + width, step)
     drawn = random_values(np.random.default_rng(width))("x", domain)
     assert domain.contains(drawn)

@@ -1,12 +1,14 @@
 """The default space holds the published families as points, and says why a network is not one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from scalesearch import load
 from scalesearch.architecture.domains import random_values
 from scalesearch.architecture.membership import merged, skeleton
-from scalesearch.documents import load_space
+from scalesearch.documents import find_network, load_space
 
 MIXED = load_space("mixed")
 BASES = [
@@ -51,10 +53,20 @@ def test_published_networks_are_bases_and_survive_encoding(name):
 
 @pytest.mark.parametrize("phi", range(1, 8))
 def test_efficientnets_are_the_base_under_their_tables(phi):
-    answer = MIXED.contains(load(f"efficientnet_b{phi}"), base=load("efficientnet_b0"))
+    entry = find_network(f"efficientnet_b{phi}")
+    table = entry.variant.multipliers
+    answer = MIXED.contains(entry.network, entry.base, table.depth, table.width)
     assert answer.inside
     assert "under the table" in answer.how
     assert answer.values == MIXED.contains(load("efficientnet_b0")).values
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_large", "shufflenet_v2_x1_0", "efficientnet_v2_m"])
+def test_another_network_is_not_the_base_under_a_table(name):
+    assert not MIXED.contains(load(name), load("efficientnet_b0"), 1.8, 1.4).inside
+    b4 = load("efficientnet_b4")
+    damaged = replace(b4, stages=(replace(b4.stages[0], channels=104), *b4.stages[1:]))
+    assert not MIXED.contains(damaged, load("efficientnet_b0"), 1.8, 1.4).inside
 
 
 def test_a_network_outside_is_told_which_field_does_not_fit():

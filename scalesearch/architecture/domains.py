@@ -58,6 +58,11 @@ class Range:
             raise ValueError(f"a log range takes no step, but got {self.step}")
         if self.step is not None and self.step <= 0:
             raise ValueError(f"a range's step must be positive, but got {self.step}")
+        if self.step is not None and not self.contains(self.high):
+            raise ValueError(
+                f"a range's high must lie a whole number of steps above low, "
+                f"but got [{self.low}, {self.high}] in steps of {self.step}"
+            )
 
     @property
     def whole(self) -> bool:
@@ -79,6 +84,10 @@ class Range:
         """Return how many values there are; a continuous range counts as one."""
         step = self.step or (1 if self.whole else None)
         return 1 if step is None else int((self.high - self.low) / step + 1e-9) + 1
+
+
+class TieError(ValueError):
+    """A tie names a leaf that does not come before it."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from scalesearch.architecture.document import STAGE_FIELDS
 from scalesearch.architecture.domains import Choice, Range, Same, label
 from scalesearch.architecture.network import Network, Stage
 from scalesearch.architecture.operators import OPERATORS
+from scalesearch.architecture.scaling import scale
 
 if TYPE_CHECKING:
     from scalesearch.architecture.space import SearchSpace
@@ -60,31 +61,27 @@ def skeleton(network: Network) -> Network:
     return merged(plain)
 
 
-def membership(space: SearchSpace, network: Network, base: Network | None) -> Membership:
+def membership(space: SearchSpace, network: Network, base: Network, depth: float, width: float) -> Membership:
     """Answer `SearchSpace.contains`."""
-    start = base or network
-    resolution = space.document["resolution"]
-    if start.dims != space.document.get("dims", 2):
-        return Membership(False, f"dims is {space.document.get('dims', 2)}, and not {start.dims}")
+    dims, resolution = space.document.get("dims", 2), space.document["resolution"]
+    if network.dims != dims:
+        return Membership(False, f"dims is {dims}, and not {network.dims}")
     if not isinstance(resolution, Choice | Range):
-        fixed = tuple(resolution) if isinstance(resolution, list) else resolution
-        start = replace(start, resolution=fixed)
-    depth, width = _multipliers(start, network)
-    side = network.input.size[-1] / start.input.size[-1]
+        base = replace(base, resolution=tuple(resolution) if isinstance(resolution, list) else resolution)
+    grown = replace(scale(base, depth, width), resolution=network.resolution)
+    if skeleton(grown) != skeleton(network):
+        return Membership(False, f"depth {depth:g} and width {width:g} of the base give another network")
     try:
-        values = encode(space.document, start)
+        values = encode(space.document, base)
     except OutsideError as error:
         return Membership(False, str(error))
-    if skeleton(space.decode(values)) != skeleton(start):
+    if skeleton(space.decode(values)) != skeleton(base):
         return Membership(False, "its values give another network")
-    if (depth, width, side) == (1, 1, 1):
+    multipliers = (depth, width, network.input.size[-1] / base.input.size[-1])
+    if multipliers == (1, 1, 1):
         return Membership(True, "a base of the space", values)
-    how = f"a base of the space under the table depth {depth:g}, width {width:g}, resolution {side:g}"
-    return Membership(True, how, values, (depth, width, side))
-
-
-def _multipliers(base: Network, network: Network) -> tuple[float, float]:
-    return network.blocks / base.blocks, network.stages[-1].channels / base.stages[-1].channels
+    table = "depth {:g}, width {:g}, resolution {:g}".format(*multipliers)
+    return Membership(True, f"a base of the space under the table {table}", values, multipliers)
 
 
 def encode(document: Mapping[str, Any], network: Network) -> Values:

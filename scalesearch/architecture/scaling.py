@@ -79,6 +79,9 @@ def scale(network: Network, depth: float = 1, width: float = 1, resolution: floa
     )
 
 
+LARGEST_COEFFICIENT = 100
+
+
 @dataclass(frozen=True)
 class Coefficients:
     """Compound scaling: depth alpha^phi, width beta^phi, resolution gamma^phi (Tan and Le 2019, eq. 3)."""
@@ -89,8 +92,11 @@ class Coefficients:
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "gamma"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, but got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not 1 <= value <= LARGEST_COEFFICIENT:
+                raise ValueError(
+                    f"{name} must be at least 1 and at most {LARGEST_COEFFICIENT}, but got {value}"
+                )
         if self.growth == 1:
             raise ValueError("one of alpha, beta and gamma must exceed 1, but all are 1")
 

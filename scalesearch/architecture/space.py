@@ -9,7 +9,17 @@ from typing import Any
 
 from scalesearch.architecture.budget import LOWEST_PHI, Fit, fit
 from scalesearch.architecture.document import STAGE_FIELDS, from_document
-from scalesearch.architecture.domains import Choice, Domain, Path, Range, Same, Suggest, first_values, label
+from scalesearch.architecture.domains import (
+    Choice,
+    Domain,
+    Path,
+    Range,
+    Same,
+    Suggest,
+    TieError,
+    first_values,
+    label,
+)
 from scalesearch.architecture.membership import Membership, encode, membership
 from scalesearch.architecture.network import Network
 from scalesearch.architecture.operators import OPERATORS
@@ -117,40 +127,43 @@ class SearchSpace:
         resolved = _Resolver(lambda name, _domain: values[name]).value(self.document, ())
         return with_valid_widths(from_document({"name": self.name} | resolved))
 
-    def contains(self, network: Network, base: Network | None = None) -> Membership:
-        """Say whether a network is a base of the space, or a base under explicit multipliers.
+    def contains(
+        self, network: Network, base: Network | None = None, depth: float = 1, width: float = 1
+    ) -> Membership:
+        """Say whether a network is a base of the space, or a base under an explicit table.
 
-        `base` is the network that a published table starts from; without it only the resolution may differ.
+        `base`, `depth` and `width` are what a published table states; without them only the resolution
+        may differ from a base of the space.
         """
-        return membership(self, network, base)
+        return membership(self, network, base or network, depth, width)
 
     def bases(self) -> int:
         """Return the number of combinations of the base's leaves (conditional ones counted as free)."""
         free = (leaf for _, leaf in leaves(self.document) if isinstance(leaf, Choice | Range))
         return prod(len(domain) for domain in free)
 
-    def smallest(self) -> int:
-        """Return the least multiply-accumulates that a deployed network of the space can have.
+    def smallest(self, classes: int = 1) -> int:
+        """Return the least multiply-accumulates that a deployed network for so many classes can have.
 
         Found by coordinate descent over the leaves on the narrowest member of each candidate's family,
         from the first values; one leaf changes at a time until none helps.
         """
         chosen: dict[str, Any] = {}
-        least, improved = _floor(self.draw(_replay(chosen))), True
+        least, improved = _floor(self.draw(_replay(chosen)), classes), True
         while improved:
             improved = False
             for name, domain in self.domains().items():
                 for value in domain.samples():
                     changed = chosen | {name: value}
-                    cost = _floor(self.draw(_replay(changed)))
+                    cost = _floor(self.draw(_replay(changed)), classes)
                     if cost < least:
                         least, chosen, improved = cost, changed, True
         return least
 
 
-def _floor(candidate: Candidate) -> int:
+def _floor(candidate: Candidate, classes: int) -> int:
     narrowest = scale(candidate.at(LOWEST_PHI), width=1e-6)
-    return replace(narrowest, resolution=_least(narrowest.resolution)).cost().flops
+    return replace(narrowest, resolution=_least(narrowest.resolution), classes=classes).cost().flops
 
 
 def _least(resolution: int | tuple[int, ...]) -> int | tuple[int, ...]:
@@ -191,6 +204,8 @@ class _Resolver:
         if isinstance(node, Choice | Range):
             node = self._suggest(label(path), node)
         elif isinstance(node, Same):
+            if node.leaf not in self._values:
+                raise TieError(f"a tie names an earlier leaf, but there is none called {node.leaf!r}")
             node = self._values[node.leaf]
         self._values[label(path)] = node
         return node

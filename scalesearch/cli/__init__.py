@@ -45,8 +45,8 @@ def main() -> None:
         code = _complain(2, str(error))
     except RunHeldError as error:
         code = _complain(3, str(error))
-    except typer.Abort:
-        code = 130
+    except (typer.Abort, KeyboardInterrupt):
+        code = _complain(130, "interrupted before a training began; nothing is lost")
     sys.exit(code)
 
 

@@ -10,6 +10,8 @@ import typer
 
 from scalesearch.errors import InputError
 
+LARGEST_BUDGET = 1e15  # a thousand times the largest published network
+
 
 def budget(text: str) -> float:
     """Read a budget in multiply-accumulates, such as 2e9."""
@@ -19,6 +21,8 @@ def budget(text: str) -> float:
         raise InputError(f"--budget-flops must be a number such as 2e9, but got {text!r}") from error
     if not math.isfinite(number) or number <= 0:
         raise InputError(f"--budget-flops must be positive and finite, but got {text!r}")
+    if number > LARGEST_BUDGET:
+        raise InputError(f"--budget-flops must be at most {LARGEST_BUDGET:g}, but got {text!r}")
     return number
 
 

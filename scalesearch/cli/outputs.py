@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,7 @@ from scalesearch.search.study import Definition
 
 REPORT, DASHBOARD = "report.json", "dashboard.html"
 DEMONSTRATION = (
-    "demonstration data: {name} stands in for CIFAR-10, which could not be had, and nothing is claimed. "
+    "demonstration data: {name} stands in for real photographs such as CIFAR-10, and nothing is claimed. "
     "Give real images with --data cifar10, or --data and a folder of class folders or Parquet files."
 )
 
@@ -61,7 +62,7 @@ def make_report(definition: Definition, store: RunStore) -> dict[str, Any]:
     }
 
 
-def write_outputs(definition: Definition, store: RunStore) -> dict[str, Any]:
+def write_outputs(definition: Definition, store: RunStore, references: Sequence[Reference]) -> dict[str, Any]:
     """Write trials, storage, best network, report and dashboard; return the report."""
     folder, trials = store.folder, store.finished
     report = make_report(definition, store)
@@ -70,7 +71,15 @@ def write_outputs(definition: Definition, store: RunStore) -> dict[str, Any]:
     if report["best"] is not None:
         _write_best(folder, next(t for t in trials if t.number == report["best"]["trial"]), trials)
     write_atomically(folder / REPORT, json.dumps(report, indent=2) + "\n")
-    _write_dashboard(definition, folder, trials, report)
+    _write_dashboard(definition, folder, trials, report, references)
+    return report
+
+
+def stored_report(folder: Path) -> dict[str, Any] | None:
+    """Return the report of a run whose outputs are complete, or None: the dashboard is written last."""
+    if not (folder / DASHBOARD).is_file():
+        return None
+    report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     return report
 
 
@@ -78,7 +87,8 @@ def _write_best(folder: Path, best: TrialRecord, trials: list[TrialRecord]) -> N
     proxy = folder / "best" / "proxy"
     proxy.mkdir(parents=True, exist_ok=True)
     for target, member in ((folder / "best", best.deployed), (proxy, best.proxy)):
-        network = replace(from_document(member.document), name=f"best_{target.name}")
+        name = f"best_of_{folder.name}" if target.name == "best" else f"best_of_{folder.name}_proxy"
+        network = replace(from_document(member.document), name=name)
         write_atomically(target / "network.yaml", documents.write_text(to_document(network)))
     trained = [t for t in trials if t.number == best.number and t.outcome.checkpoint]
     weights = folder / str(trained[-1].outcome.checkpoint) if trained else None
@@ -86,7 +96,7 @@ def _write_best(folder: Path, best: TrialRecord, trials: list[TrialRecord]) -> N
         shutil.copyfile(weights, proxy / "weights.safetensors")
 
 
-def references() -> list[Reference]:
+def published_networks() -> list[Reference]:
     """Return the published networks whose accuracy is stated, at their published cost and resolution."""
     found = []
     for path in documents.names("network").values():
@@ -98,7 +108,11 @@ def references() -> list[Reference]:
 
 
 def _write_dashboard(
-    definition: Definition, folder: Path, trials: list[TrialRecord], report: dict[str, Any]
+    definition: Definition,
+    folder: Path,
+    trials: list[TrialRecord],
+    report: dict[str, Any],
+    references: Sequence[Reference],
 ) -> None:
     write_page(
         folder / DASHBOARD,
@@ -106,7 +120,7 @@ def _write_dashboard(
         layout=documents.load_layout(definition.study.dashboard),
         title=f"{definition.study.name}: {definition.budget:g} FLOPs on {report['data']['name']}",
         summary=summary_from_report(report, trials),
-        references=references(),
+        references=references,
         budget=definition.budget,
         notice=report["notice"],
     )

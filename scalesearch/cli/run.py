@@ -52,16 +52,23 @@ def run(
 
 
 class Interruption:
-    """Turns Ctrl-C and SIGTERM into a question that the driver asks; a second one ends at once."""
+    """Turns Ctrl-C and SIGTERM into a question that the driver asks; a second one ends at once.
+
+    Before the driver asks for the first time nothing is lost, and a signal ends the command there and then.
+    """
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._listened = False
 
     def requested(self) -> bool:
         """Return whether an end was asked for."""
+        self._listened = True
         return self._event.is_set()
 
     def _hear(self, _signal: int, _frame: Any) -> None:
+        if not self._listened:
+            raise KeyboardInterrupt
         if self._event.is_set():
             os._exit(130)
         self._event.set()

@@ -16,7 +16,7 @@ from scalesearch import documents
 from scalesearch.architecture.space import SearchSpace
 from scalesearch.cli.evaluation import make_evaluate
 from scalesearch.cli.options import seconds
-from scalesearch.cli.outputs import make_report, notice, write_outputs
+from scalesearch.cli.outputs import notice, published_networks, stored_report, write_outputs
 from scalesearch.cli.progress import DataProgress, SearchProgress
 from scalesearch.errors import InputError
 from scalesearch.search.driver import Driver
@@ -54,6 +54,12 @@ class Session:
         self.space = documents.load_space(request.study.space)
         self.recipe = documents.load_recipe(request.study.recipe)
         documents.load_layout(request.study.dashboard)
+        self.references = published_networks()
+        self.limits = self._limits()
+        if self.space.document.get("dims", 2) != 2 or self.space.document.get("in_channels", 3) != 3:
+            raise InputError(
+                f"--space: a search trains on colour images, but {self.space.name} is for others"
+            )
         _check_reachable(self.space, request.budget)
 
     def run(self, stop_requested: Callable[[], bool]) -> tuple[dict[str, Any], int]:
@@ -64,17 +70,19 @@ class Session:
         workers = self.request.workers or choose_workers(device)
         data = self._load_data()
         definition = self._define(data, workers)
+        _check_reachable(self.space, self.request.budget, definition.classes)
         folder = self._folder(definition)
         self._announce(definition, data, folder)
         with RunStore(folder, self.console.print) as store:
             definition = self._belongs(definition, store)
-            limits = self._limits()
+            limits = self.limits
             if _satisfied(definition, store, limits):
                 self.console.print("this search is finished; more --trials or --time extends it")
-                return self._conclude(make_report(definition, store), folder, stopped=False)
+                report = stored_report(folder) or write_outputs(definition, store, self.references)
+                return self._conclude(report, folder, stopped=False)
             make = partial(make_evaluate, data.folder, self.recipe, device, _threads(device, workers))
             stopped = self._drive(definition, store, limits, workers, make, stop_requested)
-            return self._conclude(write_outputs(definition, store), folder, stopped)
+            return self._conclude(write_outputs(definition, store, self.references), folder, stopped)
 
     # Resolving
 
@@ -92,7 +100,7 @@ class Session:
         if self.request.out is None:
             return None
         path = Path(self.request.out) / STUDY
-        return documents.read(path)["data"]["source"] if path.is_file() else None
+        return _stored_study(path)["data"]["source"] if path.is_file() else None
 
     def _define(self, data: DataSet, workers: int) -> Definition:
         study = self.request.study
@@ -134,12 +142,16 @@ class Session:
         """Write the study document of a new run, or check that an old one is the same study."""
         path = store.folder / STUDY
         if not path.exists():
+            if store.events:
+                raise InputError(
+                    f"{store.folder} has a record but no {STUDY}: whose trials it holds is unknown"
+                )
             source = self.request.data if self.request.data is None else str(self.request.data)
             stored = definition.resolved | {"lag": definition.lag}
             stored["data"] = definition.resolved["data"] | {"source": source or _kept_source(definition)}
             write_atomically(path, documents.write_text(stored))
             return definition
-        stored = documents.read(path)
+        stored = _stored_study(path)
         stored["data"].pop("source", None)
         lag = stored.pop("lag")
         different = sorted(_differences(stored, definition.resolved))
@@ -215,8 +227,9 @@ class Session:
         return report, 130 if stopped else 0
 
 
-def _check_reachable(space: SearchSpace, budget: float) -> None:
-    smallest = space.smallest()
+def _check_reachable(space: SearchSpace, budget: float, classes: int = 1) -> None:
+    """Raise InputError where no network of the space is within the budget; before the data, for one class."""
+    smallest = space.smallest(classes)
     if budget < smallest:
         raise InputError(
             f"--budget-flops: the smallest network of the space {space.name} costs {smallest:,} "
@@ -231,10 +244,22 @@ def _satisfied(definition: Definition, store: RunStore, limits: Limits) -> bool:
         return False
     if ended[-1]["ending"] == "exhausted":
         return True
+    searched = [t for t in store.finished if t.role == "search" and t.repeats is None]
+    if not any(trial.complete for trial in searched):
+        return False
     if limits.trials is not None:
-        searched = [t for t in store.finished if t.role == "search" and t.repeats is None]
         return len(searched) >= limits.trials
-    return any((event["time"] or 0) >= (limits.time or 0) for event in ended)
+    by_time = [event["time"] for event in ended if event["ending"] == "time"]
+    return any(time >= (limits.time or 0) for time in by_time)
+
+
+def _stored_study(path: Path) -> dict[str, Any]:
+    stored = documents.read(path)
+    if not isinstance(stored.get("data"), dict) or "lag" not in stored:
+        raise InputError(
+            f"{path}: a run folder's study document has data and lag, but this is another document"
+        )
+    return stored
 
 
 def _kept_source(definition: Definition) -> str | None:

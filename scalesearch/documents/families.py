@@ -16,7 +16,7 @@ from scalesearch.documents.files import find, names, read
 from scalesearch.documents.network import network_from
 from scalesearch.errors import InputError
 
-_NAMES = re.compile(r"^(?:name|  - name):[ ]*([\w.+-]+)[ ]*$", re.MULTILINE)
+_NAMES = re.compile(r"^(?:[ ]*-[ ]+)?[{]?name:[ ]*[\"']?([\w.+-]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,10 @@ def entries(path: Path) -> Iterator[Entry]:
     document, place = read(path), Place(str(path))
     base = network_from(document, str(path))
     yield Entry(base, _published(document, place), path, base)
-    for index, row in enumerate(document.get("variants", ())):
+    variants = document.get("variants", [])
+    if not isinstance(variants, list):
+        place.at("variants").fail(f"must be a list of rows, but is {variants!r}")
+    for index, row in enumerate(variants):
         there = place.at("variants", index)
         if isinstance(row, Mapping):
             _published(row, there)
@@ -131,7 +134,7 @@ def known_networks() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for stem, path in names("network").items():
         found[stem] = path
-        found |= dict.fromkeys(_NAMES.findall(path.read_text(encoding="utf-8")), path)
+        found |= dict.fromkeys(_NAMES.findall(path.read_text(encoding="utf-8", errors="replace")), path)
     return found
 
 

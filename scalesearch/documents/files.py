@@ -36,6 +36,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key is plain text", problem_mark=key.start_mark)
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
@@ -117,6 +119,8 @@ class _BlockDumper(yaml.SafeDumper):
         return super().represent_mapping(tag, mapping, flow_style=flat if self.depth else False)
 
     depth = 0
+    # What the loader would read as a number or a boolean is quoted, and nothing else.
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
     def represent_data(self, data: Any) -> Any:
         self.depth += 1
@@ -127,5 +131,5 @@ class _BlockDumper(yaml.SafeDumper):
 
 def write_text(document: Mapping[str, Any]) -> str:
     """Write a document as YAML, rows of a table on one line each."""
-    text: str = yaml.dump(dict(document), Dumper=_BlockDumper, sort_keys=False, width=110, allow_unicode=True)
+    text: str = yaml.dump(dict(document), Dumper=_BlockDumper, sort_keys=False, width=110)
     return text.rstrip() + "\n"

@@ -16,6 +16,7 @@ from scalesearch.architecture.operators import OPERATORS
 from scalesearch.documents.check import Place, checked, known_keys
 
 # What a network document says about the network without being part of it.
+MOST_REPEATS = 10_000  # a document is read in a moment, or it is a mistake
 ABOUT = ("source", "published", "description", "variants")
 
 
@@ -31,6 +32,8 @@ def _check_stage(row: Any, place: Place) -> None:
     known_keys(row, (*own, *(row if isinstance(row, Mapping) else ())), place)
     options = {name: value for name, value in row.items() if name not in own}
     stage = checked(Stage, {name: row[name] for name in own if name in row}, place)
+    if stage.repeats > MOST_REPEATS:
+        place.at("repeats").fail(f"repeats must be at most {MOST_REPEATS}, but got {stage.repeats}")
     taken = OPERATORS[stage.operator].options
     known_keys(options, tuple(taken), place)
     for name, value in options.items():

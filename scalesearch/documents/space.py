@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scalesearch.architecture.domains import Choice, Domain, Range, Same
+from scalesearch.architecture.operators import OPERATORS
 from scalesearch.architecture.scaling import with_valid_widths
 from scalesearch.architecture.space import SearchSpace, leaves
 from scalesearch.documents.check import Place, checked, known_keys
@@ -53,8 +54,30 @@ def space_from(document: Mapping[str, Any], file: str) -> SearchSpace:
     coefficients = tree.pop("coefficients")
     known_keys(coefficients, ("depth", "width", "growth"), place.at("coefficients"))
     space = SearchSpace(tree.pop("name"), tree, {"depth": 1 / 3, "width": 0.5, "growth": 2} | coefficients)
+    _check_rows(space, place)
     _check_every_value(space, place)
     return space
+
+
+def _check_rows(space: SearchSpace, place: Place) -> None:
+    """Check what every draw relies on: rows are mappings with operators, and one stage is always there."""
+    rows = space.document["stages"]
+    if not isinstance(rows, list) or not rows:
+        place.at("stages").fail(f"must be a list of rows, but is {rows!r}")
+    for index, row in enumerate(rows):
+        there = place.at("stages", index)
+        known_keys(row, row if isinstance(row, Mapping) else (), there)
+        for field in ("operator", "repeats", "channels"):
+            if field not in row:
+                there.fail(f"a stage needs the field {field!r}")
+        operators = row["operator"].values if isinstance(row["operator"], Choice) else (row["operator"],)
+        for operator in operators:
+            if not isinstance(operator, str) or operator not in OPERATORS:
+                there.at("operator").fail(
+                    f"an operator is one of {', '.join(OPERATORS)}, but got {operator!r}"
+                )
+    if all(isinstance(row["repeats"], Choice | Range) and row["repeats"].contains(0) for row in rows):
+        place.at("stages").fail("one stage must have at least 1 repeat, but every one may have 0")
 
 
 def _check_every_value(space: SearchSpace, place: Place) -> None:
@@ -65,8 +88,6 @@ def _check_every_value(space: SearchSpace, place: Place) -> None:
             examples = [space.example(path, value) for value in values or (leaf,)]
         except ValueError as error:
             place.at(*path).fail(str(error))
-        except KeyError as error:
-            place.fail(f"a tie names an earlier leaf, but there is none called {error}")
         for document in examples if values or path == ("resolution",) else ():
             network_from({"name": space.name} | document, place.file, with_valid_widths)
     for name, leaf in space.coefficients.items():

@@ -51,7 +51,10 @@ def load_trials(run: str | Path) -> tuple[TrialRecord, ...]:
     if not path.is_file():
         raise InputError(f"{run}: a run folder holds {RECORD}, but this does not")
     events, _ = parse_record(path)
-    finished = [TrialRecord.from_json(event["trial"]) for event in events if event["event"] == "finished"]
+    try:
+        finished = [TrialRecord.from_json(event["trial"]) for event in events if event["event"] == "finished"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: a finished trial is not complete: {error!r}") from error
     return tuple(sorted(finished, key=lambda trial: trial.number))
 
 

@@ -23,6 +23,8 @@ class SamplerChoice:
     def __post_init__(self) -> None:
         if self.name not in SAMPLERS:
             raise ValueError(f"a sampler is one of {', '.join(SAMPLERS)}, but got {self.name!r}")
+        if self.startup < 0:
+            raise ValueError(f"startup must be at least 0, but got {self.startup}")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,14 @@ class Finals:
     candidates: int = 3
     seeds: int = 2
     share: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.candidates < 0 or self.seeds < 0:
+            raise ValueError(
+                f"candidates and seeds must be at least 0, but got {self.candidates} and {self.seeds}"
+            )
+        if not 0 <= self.share < 1:
+            raise ValueError(f"share must be in [0, 1), but got {self.share}")
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class Study:
     images: int = 20_000
     finals: Finals = field(default_factory=Finals)
     lag: int = 0
-    time: str = "8m"
+    time: str | float = "8m"
     seed: int = 0
     description: str = ""
 
@@ -71,6 +81,8 @@ class Study:
             raise ValueError(f"one level must be 1, the whole budget, but got {list(self.levels)}")
         if self.images < 1:
             raise ValueError(f"images must be at least 1, but got {self.images}")
+        if self.lag < 0:
+            raise ValueError(f"lag must be at least 0, but got {self.lag}")
 
 
 @dataclass(frozen=True)

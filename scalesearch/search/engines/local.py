@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing
 import signal
@@ -65,8 +66,18 @@ class _Worker:
         self.ready = False
         self.pipe, theirs = context.Pipe()
         self.process: Any = context.Process(target=_serve, args=(make_evaluate, theirs), daemon=True)
-        self.process.start()
+        # A child hears no Ctrl-C while it starts either: the mask is inherited, and `_serve` ignores it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
+
+    def send(self, message: Any) -> None:
+        # A process that has just died is heard of by the next `wait`.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send(message)
 
     def death(self) -> str:
         self.process.join()
@@ -100,7 +111,7 @@ class LocalEngine:
         idle = [worker for worker in self._workers if worker.job is None]
         worker = max(idle, key=lambda one: one.ready)
         worker.job = job
-        worker.pipe.send(job)
+        worker.send(job)
 
     def wait(self, seconds: float) -> list[Event]:
         """Return what has happened, waiting at most this long for something."""
@@ -135,4 +146,4 @@ class LocalEngine:
         """Ask every running training to write its checkpoint and end as interrupted."""
         for worker in self._workers:
             if worker.job is not None:
-                worker.pipe.send(STOP)
+                worker.send(STOP)

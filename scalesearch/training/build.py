@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalesearch.architecture import layers as kinds
-from scalesearch.architecture.layers import Layer, Shape, padding
+from scalesearch.architecture.layers import Layer, Shape, padding, per_dimension
 from scalesearch.architecture.network import Network
+
+
+class VideoAveragePool(nn.AvgPool3d):
+    """Average pooling that pads first: torch's own refuses a map below its window before it pads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, c, t, h, w) to what symmetric zero padding and the windows give; padding counts."""
+        frames, height, width = per_dimension(self.padding, 3)
+        padded = F.pad(x, (width, width, height, height, frames, frames))
+        return F.avg_pool3d(padded, self.kernel_size, self.stride)
+
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -23,7 +35,7 @@ _CONVS: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.Conv3d)
 _NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm2d, nn.BatchNorm3d)
 _POOLS: dict[str, tuple[type[nn.Module], ...]] = {
     "max": (nn.MaxPool2d, nn.MaxPool3d),
-    "average": (nn.AvgPool2d, nn.AvgPool3d),
+    "average": (nn.AvgPool2d, VideoAveragePool),
 }
 
 
@@ -141,8 +153,9 @@ class _Builder:
                 return Concat([self.module(branch, layer.share(x)) for branch in branches], split)
             case kinds.Shuffle(groups=groups):
                 return Shuffle(groups)
-            case kinds.Pool():
-                return self._pool(layer)
+            case kinds.Pool(kind=kind, stride=stride):
+                windows = layer.windows(self.dims)
+                return self._dimensional(_POOLS[kind])(windows, stride, padding(windows, self.dims))
             case kinds.GlobalPool(keep=keep):
                 return GlobalPool(keep)
             case kinds.Dropout(rate=rate):
@@ -157,16 +170,6 @@ class _Builder:
             modules[name] = self.module(layer, x)
             x = layer.out(x)
         return nn.Sequential(modules)
-
-    def _pool(self, layer: kinds.Pool) -> nn.Module:
-        windows = layer.windows(self.dims)
-        pads = padding(windows, self.dims)
-        pool = self._dimensional(_POOLS[layer.kind])
-        if layer.kind == "max" or self.dims == 2:
-            return pool(windows, layer.stride, pads)
-        # torch's AvgPool3d refuses a map below its window before it pads, so the padding goes first.
-        t, h, w = pads
-        return nn.Sequential(nn.ConstantPad3d((w, w, h, h, t, t), 0.0), pool(windows, layer.stride))
 
     def _conv(self, layer: kinds.Conv, x: Shape) -> nn.Module:
         layer.out(x)  # raises where groups do not divide

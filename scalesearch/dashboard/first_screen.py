@@ -127,7 +127,7 @@ def _certainty_tile(summary: Summary, best: Best) -> str:
         f"{complete} trials are complete over all levels.</span>"
     )
     if best.seeds < 2:
-        words = "It was trained once: the interval knows the luck of the images, not that of the seed."
+        words = "It was trained once: its own spread between seeds is not known, only the usual one."
         return _tile("How sure that is", "unknown", words, among)
     if best.ties == 0:
         words = "No other candidate that was trained again lies inside the interval."

@@ -17,6 +17,7 @@ from scalesearch.errors import InputError
 ROOT = Path(__file__).parent.parent
 READERS = {
     "network": documents.load,
+    "references": documents.load_references,
     "space": documents.load_space,
     "study": documents.load_study,
     "recipe": documents.load_recipe,
@@ -130,6 +131,13 @@ def test_a_malformed_space_names_file_place_rule_and_value(tmp_path, old, new, m
         documents.load_space(path)
     assert str(raised.value).startswith(str(path))
     assert message in str(raised.value)
+
+
+def test_reference_points_are_figures_of_published_networks():
+    points = {point.name: point for point in documents.load_references("regnet")}
+    assert (points["regnet_y_400mf"].params, points["regnet_y_400mf"].flops) == (4_344_144, 401_842_848)
+    assert len(points) == 15
+    assert all(60 < point.top1 < 100 for point in points.values())
 
 
 def test_unknown_names_come_with_near_misses(monkeypatch, tmp_path):

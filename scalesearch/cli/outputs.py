@@ -97,13 +97,16 @@ def _write_best(folder: Path, best: TrialRecord, trials: list[TrialRecord]) -> N
 
 
 def published_networks() -> list[Reference]:
-    """Return the published networks whose accuracy is stated, at their published cost and resolution."""
+    """Return the published networks with stated accuracy, at their published cost and resolution."""
     found = []
     for path in documents.names("network").values():
         for entry in documents.entries(path):
             if entry.published is not None and entry.published.top1:
                 side, flops = next(iter(entry.published.flops.items()))
                 found.append(Reference(f"{entry.network.name} ({side} px)", flops))
+    for path in documents.names("references").values():
+        points = documents.load_references(path)
+        found += [Reference(f"{point.name} ({point.resolution} px)", point.flops) for point in points]
     return found
 
 

@@ -13,6 +13,7 @@ from scalesearch.documents.check import Place, checked
 from scalesearch.documents.families import Entry, entries, find_network, known_networks
 from scalesearch.documents.files import FOLDERS, find, names, read, read_text, write_text
 from scalesearch.documents.network import ABOUT, network_from
+from scalesearch.documents.references import load_references
 from scalesearch.documents.space import plain, space_from
 from scalesearch.errors import InputError
 from scalesearch.training.recipe import Recipe
@@ -32,6 +33,7 @@ __all__ = [
     "load",
     "load_layout",
     "load_recipe",
+    "load_references",
     "load_space",
     "load_study",
     "names",

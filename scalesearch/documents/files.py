@@ -14,6 +14,7 @@ from scalesearch.errors import InputError
 
 FOLDERS = {
     "network": "space/networks",
+    "references": "space/references",
     "space": "space/searches",
     "study": "studies",
     "recipe": "studies/recipes",

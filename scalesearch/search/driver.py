@@ -55,8 +55,7 @@ class Driver:
         finished = store.finished
         self.searched = {trial.number: trial for trial in finished if trial.role == "search"}
         self.finals = [trial for trial in finished if trial.role == "final"]
-        restored = self._proposals.restore()
-        self._unfinished = deque(trial for trial in restored if trial.number not in self.searched)
+        self._unfinished = deque(self._proposals.restore(self.searched))
         self._running: dict[int, tuple[TrialRecord, Job]] = {}
         self._twins: dict[str, list[TrialRecord]] = {}
         self._images: dict[int, int] = {}

@@ -28,15 +28,16 @@ class Proposals:
         self._told = 0
         self.next = 0
 
-    def restore(self) -> list[TrialRecord]:
-        """Take up the recorded proposals again and return their trials, without results."""
+    def restore(self, finished: Mapping[int, TrialRecord]) -> list[TrialRecord]:
+        """Take up the recorded proposals again and return the trials that have no result yet."""
         trials = []
         for event in self._store.events:
             if event["event"] == "asked":
                 candidate = self._proposer.restore(event["number"], event["params"])
-                fitted = self._fit(candidate, event["level"])
-                trials.append(self._describe(event["number"], candidate, fitted, event["params"]))
                 self.next = event["number"] + 1
+                if event["number"] not in finished:
+                    fitted = self._fit(candidate, event["level"])
+                    trials.append(self._describe(event["number"], candidate, fitted, event["params"]))
         return trials
 
     def propose(self, finished: Mapping[int, TrialRecord]) -> TrialRecord | None:

@@ -12,12 +12,10 @@ from rich.table import Table
 from scalesearch import documents
 from scalesearch.architecture.explain import DIMENSIONS, Explanation, side
 from scalesearch.architecture.explain import explain as explained
-from scalesearch.architecture.scaling import Coefficients
+from scalesearch.architecture.scaling import LARGEST_COEFFICIENT, Coefficients
 from scalesearch.documents import Entry
 from scalesearch.documents.families import Multipliers, Variant
 from scalesearch.errors import InputError
-
-LARGEST = 100  # of alpha, beta and gamma; keeps their powers finite
 
 
 def explain(
@@ -39,10 +37,10 @@ def explain(
 
 
 def checked(**coefficients: float) -> Coefficients:
-    """Return the coefficients; InputError where one is no number from 1 to LARGEST or all are 1."""
+    """Return the coefficients; InputError where one is out of bounds or no number, or all are 1."""
     for name, value in coefficients.items():
-        if not 1 <= value <= LARGEST:
-            raise InputError(f"{name} must be from 1 to {LARGEST}, but got {value}")
+        if not 1 <= value <= LARGEST_COEFFICIENT:
+            raise InputError(f"{name} must be from 1 to {LARGEST_COEFFICIENT}, but got {value}")
     try:
         return Coefficients(**coefficients)
     except ValueError as error:

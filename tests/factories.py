@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import cache
 
-from scalesearch.architecture.budget import fit
+from scalesearch.architecture.budget import Budget, fit
 from scalesearch.architecture.document import from_document
 from scalesearch.architecture.proxy import ProxyPolicy, make_proxy
 from scalesearch.architecture.scaling import Coefficients
@@ -35,9 +35,9 @@ HOSTILE = (
 @cache
 def _members() -> tuple[Member, Member]:
     base = from_document(BASE)
-    deployed = fit(base, Coefficients(), BUDGET)
+    deployed = fit(base, Coefficients(), Budget(BUDGET))
     proxy = make_proxy(base, Coefficients(), ProxyPolicy(), flops=5e6, classes=10, data_resolution=32)
-    return Member.of(deployed), Member.of(proxy)
+    return Member.of(deployed, Budget(BUDGET)), Member.of(proxy, Budget(5e6))
 
 
 def trial(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import coefficients, networks
 
 from scalesearch import load, scale
-from scalesearch.architecture.budget import BAND, Bounds, OverBudgetError, fit, repair
+from scalesearch.architecture.budget import BAND, Bounds, Budget, OverBudgetError, fit, repair
 from scalesearch.architecture.domains import random_values
 from scalesearch.architecture.proxy import total_stride, with_total_stride
 from scalesearch.architecture.rounding import round_channels, round_repeats, round_resolution
@@ -53,11 +53,11 @@ def test_cost_does_not_fall_with_phi(network, chosen, phi, more):
 def test_fit_is_never_over_budget(network, chosen, exponent):
     budget = 10**exponent
     try:
-        fitted = fit(network, chosen, budget)
+        fitted = fit(network, chosen, Budget(budget))
     except OverBudgetError as error:
-        assert error.smallest > budget  # noqa: PT017
+        assert error.share > 1  # noqa: PT017
         return
-    assert fitted.cost == fitted.network.cost().flops <= budget
+    assert fitted.share == fitted.network.cost().flops / budget <= 1
     assert [s.operator for s in fitted.network.stages] == [s.operator for s in network.stages]
     assert [s.stride for s in fitted.network.stages] == [s.stride for s in network.stages]
 
@@ -67,15 +67,15 @@ def test_default_space_reaches_the_band_at_every_level(budget):
     rng = np.random.default_rng(int(budget))
     for index in range(40):
         level = budget * (1, 0.5, 0.25, 0.125)[index % 4]
-        fitted = MIXED.draw(random_values(rng)).deployed(level)
-        assert BAND <= fitted.ratio <= 1, (level, fitted.repair)
+        fitted = MIXED.draw(random_values(rng)).deployed(Budget(level))
+        assert BAND <= fitted.share <= 1, (level, fitted.repair)
 
 
 def test_repair_leaves_a_network_in_the_band_alone_and_says_what_it_did():
     b0 = load("efficientnet_b0")
     cost = b0.cost().flops
-    assert repair(b0, cost) == (b0, ())
-    repaired, used = repair(b0, cost * 1.1)
+    assert repair(b0, Budget(cost).share) == (b0, ())
+    repaired, used = repair(b0, Budget(cost * 1.1).share)
     assert used
     assert 0.97 <= repaired.cost().flops / (cost * 1.1) <= 1
 
@@ -123,7 +123,7 @@ def test_proxies_of_a_level_cost_the_same(name):
         except OverBudgetError:  # even its narrowest form is larger; a search draws another shape
             too_large += 1
             continue
-        assert 0.97 <= proxy.ratio <= 1
+        assert 0.97 <= proxy.share <= 1
         assert 8 <= proxy.network.resolution <= 32
         smaller += proxy.network.resolution < policy.min_resolution
         assert proxy.network.classes == 10
@@ -133,7 +133,7 @@ def test_proxies_of_a_level_cost_the_same(name):
 
 def test_clamped_resolution_is_recorded():
     wide = Coefficients.from_shares(0.0, 0.1)
-    fitted = fit(load("efficientnet_b0"), wide, 1e8, bounds=Bounds(200, 240))
+    fitted = fit(load("efficientnet_b0"), wide, Budget(1e8), bounds=Bounds(200, 240))
     assert fitted.clamped
     assert 200 <= fitted.network.resolution <= 240
-    assert not fit(load("efficientnet_b0"), wide, 1e8).clamped
+    assert not fit(load("efficientnet_b0"), wide, Budget(1e8)).clamped

@@ -25,7 +25,19 @@ NOISE = SeedNoise(0.01, 5)
 def definition(space=MIXED, seed=0, finals=Finals(candidates=2, seeds=2), **study):  # noqa: B008
     chosen = Study("test", seed=seed, images=1000, finals=finals, sampler=SamplerChoice(startup=4), **study)
     resolved = {"recipe": {}, "data": {"fingerprint": "f"}, "space": plain(space), "seed": seed}
-    return Definition(chosen, space, ProxyPolicy(), 2e9, 4, 10, 32, 2500, NOISE, resolved)
+    return Definition(
+        chosen,
+        space,
+        ProxyPolicy(),
+        tuple(level * 2e9 for level in chosen.levels),
+        {},
+        4,
+        10,
+        32,
+        2500,
+        NOISE,
+        resolved,
+    )
 
 
 def search(folder, limits, workers=2, stop=lambda: False, study=None, **settings):
@@ -46,7 +58,7 @@ def test_number_of_trials_is_exact_and_no_network_is_over_budget(tmp_path):
     searched = [t for t in trials if t.role == "search"]
     assert ending == "trials"
     assert [t.number for t in sorted(searched, key=lambda t: t.number)] == list(range(13))
-    assert all(0.97 <= t.deployed.ratio <= 1 for t in searched)
+    assert all(0.97 <= t.deployed.share <= 1 for t in searched)
     assert {t.level for t in searched} == {2e9, 1e9, 5e8, 2.5e8}
     assert all(t.outcome.val_loss == loss_of(t.proxy.document, t.outcome.seed) for t in trials)
     assert results(load_trials(tmp_path)) == results(trials)

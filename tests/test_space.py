@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from scalesearch import load
+from scalesearch.architecture.budget import Budget
 from scalesearch.architecture.domains import random_values
 from scalesearch.architecture.membership import merged, skeleton
 from scalesearch.documents import find_network, load_space
@@ -103,6 +104,6 @@ def test_video_networks_have_a_space_of_their_own():
         assert answer.inside, answer.how
     rng = np.random.default_rng(0)
     for _ in range(20):
-        fitted = video.draw(random_values(rng)).deployed(2e8)
-        assert fitted.cost <= 2e8
+        fitted = video.draw(random_values(rng)).deployed(Budget(2e8))
+        assert fitted.share <= 1
         assert fitted.network.dims == 3

@@ -3,22 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import prod
 
+from scalesearch.architecture.layers import Cost
 from scalesearch.architecture.network import Network, Stage
 from scalesearch.architecture.rounding import RESOLUTION_STEP, SMALLEST_RESOLUTION
 from scalesearch.architecture.scaling import Coefficients, compound, scale, with_valid_widths
 
 BAND = 0.97
 LOWEST_PHI, HIGHEST_PHI = -60.0, 60.0
+NARROWEST = 1e-6  # a width multiplier that takes every width to its least
 
-Measure = Callable[[Network], int]
+
+@dataclass(frozen=True)
+class Budget:
+    """Upper limits on what one forward pass of a network may take; at least one is given.
+
+    Attributes:
+        flops: multiply-accumulates. params: trainable parameters. activations: outputs of convolutions.
+    """
+
+    flops: float | None = None
+    params: float | None = None
+    activations: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.limits:
+            raise ValueError("a budget needs a limit on flops, params or activations, but got none")
+        for name, limit in self.limits.items():
+            if not limit > 0:
+                raise ValueError(f"a limit on {name} must be positive, but got {limit}")
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that are given, by the name of the cost."""
+        values = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return {name: limit for name, limit in values if limit is not None}
+
+    def shares(self, cost: Cost) -> dict[str, float]:
+        """Return cost over limit for each limit; works on arrays of costs too."""
+        return {name: getattr(cost, name) / limit for name, limit in self.limits.items()}
+
+    def share(self, network: Network) -> float:
+        """Return how much of the binding limit a network takes; above 1 is over budget."""
+        return max(self.shares(network.cost()).values())
+
+    def binding(self, network: Network) -> str:
+        """Return the limit that a network is nearest to."""
+        shares = self.shares(network.cost())
+        return max(shares, key=lambda name: shares[name])
 
 
-def flops(network: Network) -> int:
-    """Return the multiply-accumulates of one forward pass."""
-    return network.cost().flops
+Share = Callable[[Network], float]
 
 
 @dataclass(frozen=True)
@@ -46,8 +83,7 @@ class Fit:
     Attributes:
         phi: the compound coefficient of the largest member within the budget.
         network: that member after repair.
-        cost: what the budget bounds, counted on `network`.
-        budget: the budget, in the same unit.
+        share: cost over limit of the binding limit, at most 1.
         repair: which of "resolution", "width", "repeats", "stage width" closed the rounding gap (D3);
             "shrink" where the family itself does not get small enough and its width had to.
         realised: the multipliers (depth, width, resolution) between the base and `network`.
@@ -56,41 +92,33 @@ class Fit:
 
     phi: float
     network: Network
-    cost: int
-    budget: float
+    share: float
     repair: tuple[str, ...]
     realised: tuple[float, float, float]
     clamped: bool
 
-    @property
-    def ratio(self) -> float:
-        """Cost over budget, at most 1."""
-        return self.cost / self.budget
-
 
 class OverBudgetError(ValueError):
-    """The budget is below the smallest member of the family."""
+    """The budget is below the smallest member of the family, which takes `share` times the budget."""
 
-    def __init__(self, budget: float, smallest: int) -> None:
-        super().__init__(f"a budget of {budget:g} is below the smallest member of the family, {smallest}")
-        self.smallest = smallest
+    def __init__(self, share: float) -> None:
+        super().__init__(f"the smallest member of the family takes {share:.4g} times the budget")
+        self.share = share
 
 
-def solve_phi(member: Callable[[float], int], budget: float) -> float:
-    """Return the largest phi whose cost is within the budget, to 1e-6; the cost must not fall with phi.
+def solve_phi(share: Callable[[float], float], limit: float = 1.0) -> float:
+    """Return the largest phi whose share is within the limit, to 1e-6; the share must not fall with phi.
 
-    Raises OverBudgetError where even the smallest member costs more.
+    The share at the lowest phi must be within the limit.
     """
     low, high = LOWEST_PHI, 1.0
-    if member(low) > budget:
-        raise OverBudgetError(budget, member(low))
-    while member(high) <= budget:
+    while share(high) <= limit:
         if high > HIGHEST_PHI:
             return high
         low, high = high, high * 2
     while high - low > 1e-6:
         middle = (low + high) / 2
-        low, high = (middle, high) if member(middle) <= budget else (low, middle)
+        low, high = (middle, high) if share(middle) <= limit else (low, middle)
     return low
 
 
@@ -120,62 +148,55 @@ def _higher(network: Network, bounds: Bounds) -> Iterator[Network]:
             yield replace(network, resolution=grown)
 
 
-def _widest(
-    network: Network, budget: float, measure: Measure, low: float = 1.0, high: float = 2.0
-) -> Network:
+def _widest(network: Network, share: Share, low: float = 1.0, high: float = 2.0) -> Network:
     while high - low > 1e-4:
         middle = (low + high) / 2
-        low, high = (middle, high) if measure(scale(network, width=middle)) <= budget else (low, middle)
+        low, high = (middle, high) if share(scale(network, width=middle)) <= 1 else (low, middle)
     return scale(network, width=low)
 
 
-def _shrunk(network: Network, budget: float, measure: Measure, bounds: Bounds) -> Network:
+def _shrunk(network: Network, share: Share, bounds: Bounds) -> Network:
     """Narrow the smallest member of a family, and then lower its resolution, until the budget holds it.
 
     A family that hardly moves width cannot get small: its repeats end at 1, its resolution at a bound.
     """
-    narrowest = 1e-6
     resolution = network.resolution
-    while measure(scale(network, width=narrowest)) > budget:
+    while (least := share(scale(network, width=NARROWEST))) > 1:
         if not isinstance(resolution, int) or resolution - RESOLUTION_STEP < bounds.low:
-            raise OverBudgetError(budget, measure(scale(network, width=narrowest)))
+            raise OverBudgetError(least)
         resolution -= RESOLUTION_STEP
         network = replace(network, resolution=resolution)
-    return _widest(network, budget, measure, low=narrowest, high=1.0)
+    return _widest(network, share, low=NARROWEST, high=1.0)
 
 
-def _climb(
-    network: Network, moves: Callable[[Network], Iterator[Network]], budget: float, measure: Measure
-) -> Network:
+def _climb(network: Network, moves: Callable[[Network], Iterator[Network]], share: Share) -> Network:
     """Take the dearest affordable move again and again until the band is reached or none fits."""
-    while measure(network) < BAND * budget:
-        affordable = [move for move in moves(network) if measure(network) < measure(move) <= budget]
+    while (taken := share(network)) < BAND:
+        affordable = [(share(move), move) for move in moves(network)]
+        affordable = [(cost, move) for cost, move in affordable if taken < cost <= 1]
         if not affordable:
             break
-        network = max(affordable, key=measure)
+        network = max(affordable, key=lambda pair: pair[0])[1]
     return network
 
 
 def repair(
-    network: Network,
-    budget: float,
-    measure: Measure = flops,
-    bounds: Bounds = ANY_RESOLUTION,
+    network: Network, share: Share, bounds: Bounds = ANY_RESOLUTION
 ) -> tuple[Network, tuple[str, ...]]:
-    """Close the rounding gap: raise the cost into [0.97 budget, budget] without changing the shape.
+    """Close the rounding gap: raise the share of the budget into [0.97, 1] without changing the shape.
 
     In this order, each only while the band is not reached (D3): resolution in rounding steps, the common
     width, the repeats of single stages, the width of single stages.
     """
     steps: tuple[tuple[str, Callable[[Network], Network]], ...] = (
-        ("resolution", lambda n: _climb(n, lambda m: _higher(m, bounds), budget, measure)),
-        ("width", lambda n: _widest(n, budget, measure)),
-        ("repeats", lambda n: _climb(n, _deeper_stages, budget, measure)),
-        ("stage width", lambda n: _climb(n, _wider_stages, budget, measure)),
+        ("resolution", lambda n: _climb(n, lambda m: _higher(m, bounds), share)),
+        ("width", lambda n: _widest(n, share)),
+        ("repeats", lambda n: _climb(n, _deeper_stages, share)),
+        ("stage width", lambda n: _climb(n, _wider_stages, share)),
     )
     used = []
     for name, step in steps:
-        if measure(network) >= BAND * budget:
+        if share(network) >= BAND:
             break
         repaired = step(network)
         if repaired != network:
@@ -198,35 +219,33 @@ def realised_multipliers(base: Network, network: Network) -> tuple[float, float,
 
 
 def fit(
-    base: Network,
-    coefficients: Coefficients,
-    budget: float,
-    measure: Measure = flops,
-    bounds: Bounds = ANY_RESOLUTION,
+    base: Network, coefficients: Coefficients, budget: Budget | Share, bounds: Bounds = ANY_RESOLUTION
 ) -> Fit:
     """Return the largest member of the family within the budget, with its rounding gap closed.
 
-    Raises OverBudgetError where even the narrowest network of this shape costs more than the budget.
+    `budget` may also be a function that returns the share of a budget that a network takes; the share
+    must not fall as the network grows. Raises OverBudgetError where even the narrowest network of this
+    shape costs more than the budget.
     """
+    share = budget.share if isinstance(budget, Budget) else budget
 
     def member(phi: float) -> Network:
         return bounds.clamp(compound(base, coefficients, phi))
 
-    def cost(phi: float) -> int:
-        return measure(member(phi))
+    def share_at(phi: float) -> float:
+        return share(member(phi))
 
-    smallest = cost(LOWEST_PHI)
-    phi = solve_phi(cost, max(budget, smallest))
+    smallest = share_at(LOWEST_PHI)
+    phi = solve_phi(share_at, max(1.0, smallest))
     network = member(phi)
     repaired: tuple[str, ...] = ()
-    if smallest > budget:
-        network, repaired = _shrunk(network, budget, measure, bounds), ("shrink",)
-    network, closed = repair(network, budget, measure, bounds)
+    if smallest > 1:
+        network, repaired = _shrunk(network, share, bounds), ("shrink",)
+    network, closed = repair(network, share, bounds)
     return Fit(
         phi=phi,
         network=network,
-        cost=measure(network),
-        budget=budget,
+        share=share(network),
         repair=(*repaired, *closed),
         realised=realised_multipliers(base, network),
         clamped=member(phi).resolution != compound(base, coefficients, phi).resolution,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
-from scalesearch.architecture.budget import Bounds, Fit, OverBudgetError, fit
+from scalesearch.architecture.budget import Bounds, Budget, Fit, OverBudgetError, fit
 from scalesearch.architecture.network import Network, Stem
 from scalesearch.architecture.rounding import SMALLEST_RESOLUTION
 from scalesearch.architecture.scaling import Coefficients
@@ -83,7 +83,8 @@ def make_proxy(
     )
     small = replace(small, head=replace(small.head, dropout=0.0))
     bounds = Bounds(min(policy.min_resolution, resolution), data_resolution)
+    budget = Budget(flops)
     try:
-        return fit(small, coefficients, flops, bounds=bounds)
+        return fit(small, coefficients, budget, bounds)
     except OverBudgetError:  # a shape that is too dear even at its narrowest goes below the least side
-        return fit(small, coefficients, flops, bounds=replace(bounds, low=SMALLEST_RESOLUTION))
+        return fit(small, coefficients, budget, replace(bounds, low=SMALLEST_RESOLUTION))

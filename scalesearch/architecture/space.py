@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from scalesearch.architecture.budget import LOWEST_PHI, Fit, fit
+from scalesearch.architecture.budget import LOWEST_PHI, Budget, Fit, fit
 from scalesearch.architecture.document import STAGE_FIELDS, from_document
 from scalesearch.architecture.domains import (
     Choice,
@@ -16,16 +16,17 @@ from scalesearch.architecture.domains import (
     Range,
     Same,
     Suggest,
-    TieError,
     first_values,
     label,
 )
-from scalesearch.architecture.membership import Membership, encode, membership
+from scalesearch.architecture.encoding import encode
+from scalesearch.architecture.membership import Membership, membership
 from scalesearch.architecture.network import Network
 from scalesearch.architecture.operators import OPERATORS
 from scalesearch.architecture.proxy import ProxyPolicy, make_proxy
 from scalesearch.architecture.rounding import SMALLEST_RESOLUTION
 from scalesearch.architecture.scaling import Coefficients, compound, scale, with_valid_widths
+from scalesearch.architecture.ties import leaf_at, root
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Candidate:
         """Return the member at `phi`."""
         return compound(self.base, self.coefficients, phi)
 
-    def deployed(self, budget: float) -> Fit:
-        """Return the member fitted to `budget` multiply-accumulates."""
+    def deployed(self, budget: Budget) -> Fit:
+        """Return the member fitted to `budget`."""
         return fit(self.base, self.coefficients, budget)
 
     def proxy(self, policy: ProxyPolicy, flops: float, classes: int, data_resolution: int) -> Fit:
@@ -73,7 +74,7 @@ class SearchSpace:
 
     def draw(self, suggest: Suggest) -> Candidate:
         """Return the candidate that `suggest(name, domain)` chooses, asked leaf by leaf."""
-        resolver = _Resolver(suggest)
+        resolver = _Resolver(suggest, self.document)
         base = with_valid_widths(from_document({"name": self.name} | resolver.value(self.document, ())))
         drawn = resolver.value(self.coefficients, ("coefficients",))
         depth = float(drawn["depth"])
@@ -95,23 +96,24 @@ class SearchSpace:
         def suggest(name: str, domain: Domain) -> Any:
             if name == label(path):
                 return value
-            if operator is not None and name == label((*path[:2], "operator")):
-                return operator
+            if name in operator:
+                return operator[name]
             return domain.samples()[-1] if name.endswith(".repeats") else first_values(name, domain)
 
-        document: dict[str, Any] = _Resolver(suggest).value(self.document, ())
+        document: dict[str, Any] = _Resolver(suggest, self.document).value(self.document, ())
         return document
 
-    def _operator_for(self, path: Path) -> Any:
-        """Return an operator of the path's stage that takes the option at the path; None for other leaves."""
+    def _operator_for(self, path: Path) -> dict[str, Any]:
+        """Return an operator of the path's stage that takes the option there, by leaf; none for others."""
         if path[0] != "stages" or path[2] in STAGE_FIELDS:
-            return None
-        operator = self.document["stages"][path[1]]["operator"]
+            return {}
+        own = label((*path[:2], "operator"))
+        name, operator = root(self.document, own, leaf_at(self.document, own))
         offered = operator.values if isinstance(operator, Choice) else (operator,)
-        taking = [name for name in offered if name in OPERATORS and path[2] in OPERATORS[name].options]
+        taking = [one for one in offered if one in OPERATORS and path[2] in OPERATORS[one].options]
         if not taking:
             raise ValueError(f"no operator of this stage takes {path[2]!r}")
-        return taking[0]
+        return {name: taking[0]}
 
     def encode(self, network: Network) -> dict[str, Any]:
         """Return the values, by leaf, that give `network` as a base; ValueError says why none do.
@@ -124,7 +126,7 @@ class SearchSpace:
 
     def decode(self, values: Mapping[str, Any]) -> Network:
         """Return the base that values by leaf give: the inverse of `encode`."""
-        resolved = _Resolver(lambda name, _domain: values[name]).value(self.document, ())
+        resolved = _Resolver(lambda name, _domain: values[name], self.document).value(self.document, ())
         return with_valid_widths(from_document({"name": self.name} | resolved))
 
     def contains(
@@ -190,8 +192,8 @@ def leaves(node: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 class _Resolver:
     """Walks a space document with a suggest and gives the plain document that it chooses."""
 
-    def __init__(self, suggest: Suggest) -> None:
-        self._suggest = suggest
+    def __init__(self, suggest: Suggest, document: Mapping[str, Any]) -> None:
+        self._suggest, self._document = suggest, document
         self._values: dict[str, Any] = {}
 
     def value(self, node: Any, path: Path) -> Any:
@@ -201,19 +203,24 @@ class _Resolver:
         if isinstance(node, list):
             rows = [self._row(row, (*path, index)) for index, row in enumerate(node)]
             return [row for row in rows if row is not None]
-        if isinstance(node, Choice | Range):
-            node = self._suggest(label(path), node)
-        elif isinstance(node, Same):
-            if node.leaf not in self._values:
-                raise TieError(f"a tie names an earlier leaf, but there is none called {node.leaf!r}")
-            node = self._values[node.leaf]
-        self._values[label(path)] = node
-        return node
+        return self._leaf(node, label(path))
+
+    def _leaf(self, node: Any, name: str) -> Any:
+        # A leaf is asked for once: by itself, or before by a tie (its stage may be absent).
+        if name not in self._values:
+            if isinstance(node, Choice | Range):
+                node = self._suggest(name, node)
+            elif isinstance(node, Same) and node.leaf in self._values:
+                node = self._values[node.leaf]
+            elif isinstance(node, Same):
+                node = self._leaf(leaf_at(self._document, node.leaf), node.leaf)
+            self._values[name] = node
+        return self._values[name]
 
     def _row(self, row: Any, path: Path) -> Any:
-        """Resolve a row of the stage table, or None for an absent stage; a list of plain values stays."""
+        """Resolve a row of the stage table, or None for an absent stage; elements of other lists as leaves."""
         if not isinstance(row, Mapping):
-            return row
+            return self.value(row, path)
         first = {
             name: self.value(row[name], (*path, name)) for name in ("operator", "repeats") if name in row
         }

@@ -50,7 +50,7 @@ def make_report(definition: Definition, store: RunStore) -> dict[str, Any]:
         "notice": notice(data),
         "study": definition.study.name,
         "budget_flops": definition.budget,
-        "budgets": sorted({level * definition.budget for level in definition.study.levels}),
+        "budgets": sorted(set(definition.levels)),
         "best": best_of(trials, definition.report_images, definition.seed_noise),
         "trials": counts(trials, interrupted=len(asked - {t.number for t in trials})),
         "data": data,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from scalesearch import documents
-from scalesearch.architecture.budget import OverBudgetError, fit
+from scalesearch.architecture.budget import Budget, OverBudgetError, fit
 from scalesearch.architecture.document import to_document
 from scalesearch.architecture.scaling import Coefficients
 from scalesearch.cli.options import BudgetFlops, budget
@@ -30,7 +30,7 @@ def scale(
     flops = budget(budget_flops)
     base = with_options(documents.load(network), resolution, classes)
     try:
-        fitted = fit(base, Coefficients(alpha, beta, gamma), flops)
+        fitted = fit(base, Coefficients(alpha, beta, gamma), Budget(flops))
     except OverBudgetError as error:
         raise InputError(f"--budget-flops: {error}") from error
     except ValueError as error:
@@ -41,7 +41,7 @@ def scale(
     closed = f"; the rounding gap was closed by {', '.join(fitted.repair)}" if fitted.repair else ""
     print(
         f"{describe(scaled.cost())}\n"
-        f"{fitted.ratio:.2%} of the budget at phi = {fitted.phi:.4f}: depth x{depth:.3f}, "
+        f"{fitted.share:.2%} of the budget at phi = {fitted.phi:.4f}: depth x{depth:.3f}, "
         f"width x{width:.3f}, resolution x{side:.3f}{closed}",
         file=sys.stderr,
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from scalesearch.architecture.budget import Fit, OverBudgetError
+from scalesearch.architecture.budget import Budget, Fit, OverBudgetError
 from scalesearch.architecture.document import to_document
 from scalesearch.architecture.space import Candidate
 from scalesearch.outcome import Outcome
@@ -36,7 +36,7 @@ class Proposals:
                 candidate = self._proposer.restore(event["number"], event["params"])
                 self.next = event["number"] + 1
                 if event["number"] not in finished:
-                    fitted = self._fit(candidate, event["level"])
+                    fitted = self._fit(candidate, event["level"]), event["level"]
                     trials.append(self._describe(event["number"], candidate, fitted, event["params"]))
         return trials
 
@@ -64,35 +64,35 @@ class Proposals:
             self._told += 1
 
     def _fit(self, candidate: Candidate, level: float) -> Fit:
-        classes = self.definition.classes
-        return replace(candidate, base=replace(candidate.base, classes=classes)).deployed(level)
+        base = replace(candidate.base, classes=self.definition.classes)
+        return replace(candidate, base=base).deployed(self.definition.budget_at(level))
 
-    def _deployed(self, candidate: Candidate, number: int) -> Fit:
+    def _deployed(self, candidate: Candidate, number: int) -> tuple[Fit, float]:
         """Fit the candidate to its level, or to the next higher one that its shape can get down to."""
         d = self.definition
-        levels = sorted({level * d.budget for level in d.study.levels if level * d.budget >= d.level(number)})
+        levels = sorted(level for level in set(d.levels) if level >= d.level(number))
         for level in levels[:-1]:
             try:
-                return self._fit(candidate, level)
+                return self._fit(candidate, level), level
             except OverBudgetError:
                 continue
-        return self._fit(candidate, levels[-1])
+        return self._fit(candidate, levels[-1]), levels[-1]
 
     def _describe(
-        self, number: int, candidate: Candidate, deployed: Fit, params: dict[str, Any]
+        self, number: int, candidate: Candidate, fitted: tuple[Fit, float], params: dict[str, Any]
     ) -> TrialRecord:
-        d = self.definition
-        flops = d.policy.flops_at(deployed.budget, d.budget)
+        d, (deployed, level) = self.definition, fitted
+        flops = d.policy.flops_at(level, d.budget)
         proxy = candidate.proxy(d.policy, flops, d.classes, d.resolution)
         return TrialRecord(
             number=number,
             role="search",
-            level=deployed.budget,
+            level=level,
             rung=0,
             params=params,
             coefficients=candidate.coefficients,
-            deployed=Member.of(_named(deployed, f"trial_{number}")),
-            proxy=Member.of(_named(proxy, f"trial_{number}_proxy")),
+            deployed=Member.of(_named(deployed, f"trial_{number}"), d.budget_at(level)),
+            proxy=Member.of(_named(proxy, f"trial_{number}_proxy"), Budget(flops)),
             outcome=Outcome("interrupted"),
             key=training_key(d, to_document(proxy.network), d.study.seed),
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scalesearch.architecture.budget import Fit
+from scalesearch.architecture.budget import Budget, Fit
 from scalesearch.architecture.document import to_document
 from scalesearch.architecture.scaling import Coefficients
 from scalesearch.outcome import Outcome
@@ -17,7 +17,8 @@ class Member:
     """A member of a candidate's family: the deployed network or the proxy, as a document with its cost.
 
     Attributes:
-        flops: multiply-accumulates. budget: what they had to stay within. ratio: flops / budget.
+        flops: multiply-accumulates. binding: which cost was nearest to its limit. share: that cost over
+            its limit, at most 1.
         realised: multipliers (depth, width, resolution) over the base after rounding and repair.
         clamped: the resolution hit a bound, so gamma is not identified.
     """
@@ -26,24 +27,24 @@ class Member:
     flops: int
     params: int
     activations: int
-    budget: float
-    ratio: float
+    binding: str
+    share: float
     phi: float
     repair: tuple[str, ...]
     realised: tuple[float, float, float]
     clamped: bool
 
     @classmethod
-    def of(cls, fit: Fit) -> Member:
-        """Describe a fitted network."""
+    def of(cls, fit: Fit, budget: Budget) -> Member:
+        """Describe a network that was fitted to a budget."""
         cost = fit.network.cost()
         return cls(
             document=to_document(fit.network),
             flops=cost.flops,
             params=cost.params,
             activations=cost.activations,
-            budget=fit.budget,
-            ratio=fit.ratio,
+            binding=budget.binding(fit.network),
+            share=fit.share,
             phi=fit.phi,
             repair=fit.repair,
             realised=fit.realised,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from scalesearch.architecture.budget import Budget
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.space import SearchSpace
 from scalesearch.search.samplers import SAMPLERS
@@ -98,7 +100,8 @@ class Definition:
     """A study with everything that its results depend on.
 
     Attributes:
-        budget: multiply-accumulates of the deployed network. lag: as in Study, resolved.
+        levels: multiply-accumulates of deployed networks; trial n is fitted to levels[n % len(levels)].
+        limits: what bounds the deployed networks of every level besides. lag: as in Study, resolved.
         classes, resolution: the data's. report_images: how many images reported accuracies are judged on.
         seed_noise: the recipe's measured spread between seeds.
         resolved: documents and figures as plain data; its hash names the run folder (D11).
@@ -107,7 +110,8 @@ class Definition:
     study: Study
     space: SearchSpace
     policy: ProxyPolicy
-    budget: float
+    levels: tuple[float, ...]
+    limits: Mapping[str, float]
     lag: int
     classes: int
     resolution: int
@@ -120,10 +124,18 @@ class Definition:
         """The hash of everything that results depend on."""
         return digest(self.resolved)
 
+    @property
+    def budget(self) -> float:
+        """The top level."""
+        return max(self.levels)
+
     def level(self, number: int) -> float:
         """Return the level that trial `number` is fitted to, in multiply-accumulates."""
-        levels = self.study.levels
-        return levels[number % len(levels)] * self.budget
+        return self.levels[number % len(self.levels)]
+
+    def budget_at(self, level: float) -> Budget:
+        """Return what bounds a deployed network of a level."""
+        return Budget(level, **self.limits)
 
 
 def digest(data: Any) -> str:

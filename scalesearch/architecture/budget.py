@@ -12,7 +12,7 @@ from scalesearch.architecture.rounding import RESOLUTION_STEP, SMALLEST_RESOLUTI
 from scalesearch.architecture.scaling import Coefficients, compound, scale, with_valid_widths
 
 BAND = 0.97
-LOWEST_PHI, HIGHEST_PHI = -60.0, 60.0
+LOWEST_PHI, MOST_PHI = -60.0, 64.0
 NARROWEST = 1e-6  # a width multiplier that takes every width to its least
 
 
@@ -113,7 +113,7 @@ def solve_phi(share: Callable[[float], float], limit: float = 1.0) -> float:
     """
     low, high = LOWEST_PHI, 1.0
     while share(high) <= limit:
-        if high > HIGHEST_PHI:
+        if high >= MOST_PHI:
             return high
         low, high = high, high * 2
     while high - low > 1e-6:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple, Protocol
 
+from scalesearch.architecture.rounding import anywhere, same
+
 ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid")
 
 
@@ -90,7 +92,7 @@ class Conv:
 
     def out(self, x: Shape) -> Shape:
         for what, channels in (("input", x.channels), ("output", self.channels)):
-            if channels % self.groups:
+            if channels is not self.groups and anywhere(channels % self.groups != 0):
                 raise ValueError(
                     f"the groups of a convolution must divide its {what} channels, "
                     f"but groups={self.groups} and {what} channels={channels}"
@@ -99,7 +101,9 @@ class Conv:
 
     def cost(self, x: Shape) -> Cost:
         y = self.out(x)
-        weights = y.channels * (x.channels // self.groups) * prod(per_dimension(self.kernel, len(x.size)))
+        # Depthwise: no division, which would be the dearest operation on an array of widths.
+        fan = 1 if x.channels is self.groups else x.channels // self.groups
+        weights = y.channels * fan * prod(per_dimension(self.kernel, len(x.size)))
         positions = prod(y.size)
         bias = y.channels if self.bias else 0
         return Cost(weights * positions, weights + bias, y.channels * positions)
@@ -171,7 +175,7 @@ class Shuffle(_Free):
     groups: int
 
     def out(self, x: Shape) -> Shape:
-        if x.channels % self.groups:
+        if anywhere(x.channels % self.groups != 0):
             raise ValueError(
                 f"the groups of a channel shuffle must divide its channels, "
                 f"but groups={self.groups} and channels={x.channels}"
@@ -199,7 +203,7 @@ class Pool:
 
     def out(self, x: Shape) -> Shape:
         windows = self.windows(len(x.size))
-        if windows[0] % 2 == 0 and x.size[0] % windows[0]:
+        if windows[0] % 2 == 0 and anywhere(x.size[0] % windows[0] != 0):
             raise ValueError(
                 f"average pooling over {windows[0]} frames needs a number of frames that it divides, "
                 f"but got {x.size[0]}"
@@ -268,7 +272,7 @@ class Gate:
 
     def out(self, x: Shape) -> Shape:
         gate = self.body.out(x)
-        if gate.channels != x.channels:
+        if not same(gate.channels, x.channels):
             raise ValueError(
                 f"a gate needs a factor for each of the {x.channels} channels, but has {gate.channels}"
             )
@@ -292,7 +296,7 @@ class Concat:
         """Return what one branch sees of `x`."""
         if not self.split:
             return x
-        if x.channels % len(self.branches):
+        if anywhere(x.channels % len(self.branches) != 0):
             raise ValueError(
                 f"a split into {len(self.branches)} needs channels that it divides, but got {x.channels}"
             )
@@ -300,9 +304,9 @@ class Concat:
 
     def out(self, x: Shape) -> Shape:
         outs = [branch.out(self.share(x)) for branch in self.branches]
-        sizes = {y.size for y in outs}
-        if len(sizes) > 1:
-            raise ValueError(f"branches must end with equal sizes, but end with {sorted(sizes)}")
+        sizes = [y.size for y in outs]
+        if not all(same(one, other) for size in sizes for one, other in zip(sizes[0], size, strict=True)):
+            raise ValueError(f"branches must end with equal sizes, but end with {sizes}")
         return Shape(sum(y.channels for y in outs), outs[0].size)
 
     def cost(self, x: Shape) -> Cost:

@@ -61,9 +61,9 @@ class Stem:
         _odd(kernel=self.kernel)
         Act(self.act)
 
-    def layer(self) -> Layer:
-        """Return the stem's layers."""
-        unit = conv_unit(self.channels, self.kernel, self.stride, act=self.act)
+    def layer(self, channels: Any = None) -> Layer:
+        """Return the stem's layers, with its own channels or others (an array of them for a batch)."""
+        unit = conv_unit(self.channels if channels is None else channels, self.kernel, self.stride, act=self.act)
         return Sequence((*unit.layers, ("pool", Pool("max")))) if self.pool else unit
 
 
@@ -165,9 +165,10 @@ class Head:
         _share(dropout=self.dropout)
         Act(self.act)
 
-    def layer(self, classes: int) -> Layer:
-        """Return the head's layers for a number of classes."""
-        widen = conv_unit(self.channels, act=self.act).layers if self.channels else ()
+    def layer(self, classes: int, channels: Any = None) -> Layer:
+        """Return the head's layers for a number of classes, with its own channels or others (an array)."""
+        channels = self.channels if channels is None else channels
+        widen = () if channels is None else conv_unit(channels, act=self.act).layers
         hidden: tuple[tuple[str, Layer], ...] = ()
         if self.hidden:
             hidden = (("hidden", Linear(self.hidden)), ("hidden_act", Act(self.act)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scalesearch.architecture.layers import Act, Conv, Gate, GlobalPool, Layer, Residual, Sequence, conv_unit
-from scalesearch.architecture.rounding import round_channels
+from scalesearch.architecture.rounding import at_least, round_channels, same, truncated
 
 
 def squeeze_excite(channels: int, squeeze: int, act: str, gate: str = "sigmoid") -> Gate:
@@ -23,12 +23,13 @@ def squeeze_excite(channels: int, squeeze: int, act: str, gate: str = "sigmoid")
 
 def expanded(in_channels: int, expand: float) -> int:
     """Return the width inside an inverted residual block: in_channels * expand, to the nearest integer."""
-    return int(in_channels * expand + 0.5)
+    hidden: int = truncated(in_channels * expand + 0.5)
+    return hidden
 
 
 def _excitation(in_channels: int, hidden: int, se: float, act: str) -> tuple[tuple[str, Layer], ...]:
     # EfficientNet squeezes to a share of the block's *input* channels, not of the expanded ones.
-    return (("se", squeeze_excite(hidden, max(1, int(in_channels * se)), act)),) if se else ()
+    return (("se", squeeze_excite(hidden, at_least(1, truncated(in_channels * se)), act)),) if se else ()
 
 
 def mbconv(
@@ -83,7 +84,7 @@ def _inverted_residual(
     excitation: tuple[tuple[str, Layer], ...],
     drop: float,
 ) -> Layer:
-    widen = () if hidden == in_channels else (("expand", conv_unit(hidden, act=act)),)
+    widen = () if same(hidden, in_channels) else (("expand", conv_unit(hidden, act=act)),)
     depthwise = ("depthwise", conv_unit(hidden, kernel, stride, groups=hidden, act=act))
     return Residual(Sequence((*widen, depthwise, *excitation, ("project", conv_unit(channels)))), drop)
 
@@ -104,7 +105,7 @@ def fused_mbconv(
     With expand = 1 the block is that one convolution, and it keeps its activation before the shortcut.
     """
     hidden = expanded(in_channels, expand)
-    if hidden == in_channels:
+    if same(hidden, in_channels):
         fused = ("fused", conv_unit(channels, kernel, stride, act=act))
         return Residual(Sequence((fused, *_excitation(in_channels, channels, se, act))), drop)
     return Residual(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scalesearch.architecture.layers import Act, Concat, Layer, Pool, Residual, Sequence, Shuffle, conv_unit
+from scalesearch.architecture.rounding import anywhere, same
 
 
 def shufflenet_v1(
@@ -23,14 +24,14 @@ def shufflenet_v1(
     rule for stage 2, whose input has few channels.
     """
     bottleneck = channels // 4
-    if bottleneck % groups:
+    if anywhere(bottleneck % groups != 0):
         raise ValueError(
             f"shufflenet_v1 needs a quarter of its channels to be a multiple of groups={groups}, "
             f"but got {channels} channels"
         )
-    shortcut = stride == 1 and in_channels == channels
+    shortcut = stride == 1 and same(in_channels, channels)
     added = channels if shortcut else channels - in_channels
-    if added <= 0 or added % groups:
+    if anywhere(added <= 0) or anywhere(added % groups != 0):
         raise ValueError(
             f"shufflenet_v1 with groups={groups} and a stride or a change of width needs channels above "
             f"in_channels by a multiple of groups, but got {in_channels} to {channels}"
@@ -58,7 +59,7 @@ def shufflenet_v2(
     Stride 1 with equal channels splits them: one half passes, the other goes through pointwise, depthwise,
     pointwise. Otherwise both branches see the whole input and each gives half of the output.
     """
-    if channels % 2:
+    if anywhere(channels % 2 != 0):
         raise ValueError(f"shufflenet_v2 needs an even number of channels, but got {channels}")
     half = channels // 2
     right = Sequence(
@@ -68,7 +69,7 @@ def shufflenet_v2(
             ("project", conv_unit(half, act=act)),
         )
     )
-    if stride == 1 and in_channels == channels:
+    if stride == 1 and same(in_channels, channels):
         body = Concat((Sequence(), right), split=True)
     else:
         left = Sequence(

@@ -1,0 +1,296 @@
+"""Scaling and the fit to a budget (D3) for many networks at once: the steps of `scaling.py` and `budget.py`.
+
+Each step gives the network that the step for one network gives; the order of the steps, the moves and the
+roundings are the same. Only the search for phi begins closer to its end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalesearch.architecture.batch import PIECE, Batch
+from scalesearch.architecture.budget import BAND, LOWEST_PHI, MOST_PHI, NARROWEST
+from scalesearch.architecture.polynomials import Numbers
+from scalesearch.architecture.rounding import (
+    RESOLUTION_STEP,
+    SMALLEST_RESOLUTION,
+    round_channels,
+    round_resolution,
+)
+
+Reals = NDArray[np.float64]
+Indices = NDArray[np.intp]
+Limits = Mapping[str, float | Reals]
+
+FIRST_STEP = 0.125  # of phi, from the first guess
+
+
+def share(batch: Batch, limits: Limits) -> Reals:
+    """Return (n,) the share of the binding limit that each network takes."""
+    cost = batch.cost()
+    shares = [getattr(cost, name) / limit for name, limit in limits.items()]
+    return np.max(shares, axis=0)  # type: ignore[no-any-return]
+
+
+def valid_widths(batch: Batch) -> Batch:
+    """Raise widths to what the next stage's operator needs of them, as `scaling.with_valid_widths`."""
+    kinds = batch.kinds
+    if (kinds.own == 1).all() and (kinds.divides == 1).all() and not kinds.widens.any():
+        return batch
+    batch = batch.having(batch.numbers.copy())
+    own, rows_of = kinds.own[batch.kind], np.arange(len(batch))
+    batch.width[:] = -(-batch.width // own) * own
+    widths = np.concatenate([batch.stem_width[None], batch.width])
+    grid = np.concatenate([stem_grid(batch)[None], kinds.multiple[batch.kind]])
+    before = np.zeros(len(batch), dtype=np.int64)  # index of the last part that is present
+    for stage in range(batch.stages):
+        present = batch.repeats[stage] > 0
+        asks = present & (kinds.divides > 1)[batch.kind[stage]] | present & kinds.widens[batch.kind[stage]]
+        rows = rows_of[asks]
+        entering, needed = widths[before[rows], rows], kinds.divides[batch.kind[stage, rows]]
+        free = (batch.stride[stage, rows] == 1) & (entering == widths[stage + 1, rows])
+        step = np.lcm(grid[before[rows], rows], needed)
+        raised = np.where(entering % needed == 0, entering, -(-entering // step) * step)
+        raised = np.where(free, entering, raised)
+        widths[before[rows], rows] = raised
+        must = ~free & kinds.widens[batch.kind[stage, rows]] & (widths[stage + 1, rows] <= raised)
+        wide = rows[must]
+        widths[stage + 1, wide] = (raised[must] // own[stage, wide] + 1) * own[stage, wide]
+        before = np.where(present, stage + 1, before)
+    batch.stem_width[:], batch.width[:] = widths[0], widths[1:]
+    return batch
+
+
+def stem_grid(batch: Batch) -> Numbers:
+    """Return (n,) what scaled widths of stems are rounded to a multiple of."""
+    return np.array([stem.divisor for stem in batch.kinds.stems])[batch.stem]
+
+
+def head_grid(batch: Batch) -> Numbers:
+    """Return (n,) what scaled widths of heads are rounded to a multiple of."""
+    return np.array([head.divisor for head in batch.kinds.heads])[batch.head]
+
+
+def scaled(batch: Batch, depth: Any = 1.0, width: Any = 1.0, resolution: Any = 1.0) -> Batch:
+    """Multiply repeats, widths and sides by numbers or arrays (n,) of them, as `scaling.scale`."""
+    kinds, grown = batch.kinds, batch.having(batch.numbers.copy())
+    grown.repeats[:] = np.where(batch.repeats > 0, np.maximum(1, _repeats(batch.repeats * depth)), 0)
+    grown.width[:] = _wider(batch.width, width, kinds.multiple[batch.kind])
+    grown.stem_width[:] = _wider(batch.stem_width, width, stem_grid(batch))
+    wider = _wider(batch.head_width, width, head_grid(batch))
+    grown.head_width[:] = np.where(batch.head_width > 0, wider, 0)
+    sides = batch.size[kinds.dims - 2 :]  # of a video the frames stay as many
+    grown.size[kinds.dims - 2 :] = np.where(resolution == 1, sides, round_resolution(sides * resolution))
+    return valid_widths(grown)
+
+
+def _repeats(repeats: Reals) -> Numbers:
+    return np.ceil(np.round(repeats, 9)).astype(np.int64)
+
+
+def _wider(widths: Numbers, factor: Any, multiple: Numbers) -> Numbers:
+    return np.where(factor == 1, widths, round_channels(widths * factor, multiple))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class BatchFit:
+    """Members of n families, fitted to budgets.
+
+    Attributes:
+        batch: the networks. phi: (n,) the compound coefficients before repair.
+        share: (n,) of the binding limit; above 1 where a family has no member within its budget.
+    """
+
+    batch: Batch
+    phi: Reals
+    share: Reals
+
+
+def fit_all(bases: Batch, alpha: Reals, beta: Reals, gamma: Reals, limits: Limits) -> BatchFit:
+    """Fit n families to budgets, as `budget.fit` does for one; a limit may be an array (n,)."""
+    pieces = [slice(first, first + PIECE) for first in range(0, len(bases), PIECE)]
+
+    def fitted(rows: slice) -> BatchFit:
+        own = {name: np.broadcast_to(limit, len(bases))[rows] for name, limit in limits.items()}
+        return _Fitting(bases[rows], (alpha[rows], beta[rows], gamma[rows]), own).run()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        fits = list(pool.map(fitted, pieces))
+    numbers = np.concatenate([fit.batch.numbers for fit in fits], axis=1)
+    phi, taken = (np.concatenate([getattr(fit, name) for fit in fits]) for name in ("phi", "share"))
+    return BatchFit(bases.having(numbers), phi, taken)
+
+
+class _Fitting:
+    """The steps of one fit; `numbers` are the networks so far and `taken` their shares."""
+
+    def __init__(self, bases: Batch, coefficients: tuple[Reals, ...], limits: Limits) -> None:
+        self.bases, self.coefficients, self.limits = bases, coefficients, limits
+        self.square = bases.kinds.dims == 2 and np.array_equal(*bases.size)
+
+    def run(self) -> BatchFit:
+        """Return the fit."""
+        rows = np.arange(len(self.bases))
+        lowest = np.full(len(rows), LOWEST_PHI)
+        least = self._member(rows, lowest)
+        smallest = self._share(rows, least)
+        limit = np.maximum(1.0, smallest)
+        guess = np.log(limit / self._share(rows, self.bases.numbers)) / np.log(self._growth())
+        span = lowest, np.full(len(rows), MOST_PHI)
+        first = np.clip(guess, *span)
+        phi, self.numbers = self._largest(rows, self._member, span, least, limit, 1e-6, first)
+        self.taken = self._share(rows, self.numbers)
+        self._shrink(np.flatnonzero(smallest > 1))
+        for step in (self._heighten, self._widen, self._deepen, self._widen_stages):
+            if len(rows := np.flatnonzero(self.taken < BAND)):
+                step(rows)
+        return BatchFit(self.bases.having(self.numbers), phi, self.taken)
+
+    # `rows` number the bases, and `numbers` are those of these rows.
+
+    def _growth(self) -> Reals:
+        alpha, beta, gamma = self.coefficients
+        return alpha * beta**2 * gamma**2
+
+    def _share(self, rows: Indices, numbers: Numbers) -> Reals:
+        limits = {name: limit[rows] for name, limit in self.limits.items()}  # type: ignore[index]
+        return share(self.bases[rows].having(numbers), limits)
+
+    def _member(self, rows: Indices, phi: Reals) -> Numbers:
+        alpha, beta, gamma = (coefficient[rows] ** phi for coefficient in self.coefficients)
+        return scaled(self.bases[rows], alpha, beta, gamma).numbers
+
+    def _largest(
+        self,
+        rows: Indices,
+        member: Callable[[Indices, Reals], Numbers],
+        span: tuple[Reals, Reals],
+        least: Numbers,
+        limit: Reals,
+        tolerance: float,
+        first: Reals | None = None,
+    ) -> tuple[Reals, Numbers]:
+        """Return the largest argument in a span whose member is within the limit, and that member.
+
+        `least` is the member at the span's low end, within the limit. From a `first` guess the search goes
+        in growing steps until it has a member on either side; then it bisects, until the two sides are
+        neighbours or the tolerance is reached.
+        """
+        low, high = (side.copy() for side in span)
+        inside, outside = least.copy(), least.copy()
+        beyond = np.zeros(len(rows), dtype=bool)  # whether `outside` holds a member over the limit
+        within = np.full(len(rows), first is None)  # whether `inside` came from a probe, if there was a guess
+        probe = (low + high) / 2 if first is None else first
+        step, active = FIRST_STEP, np.arange(len(rows))
+        while len(active):
+            numbers = member(rows[active], probe[active])
+            fits = self._share(rows[active], numbers) <= limit[active]
+            kept, refused = active[fits], active[~fits]
+            low[kept], inside[:, kept], within[kept] = probe[kept], numbers[:, fits], True
+            high[refused], outside[:, refused], beyond[refused] = probe[refused], numbers[:, ~fits], True
+            neighbours = beyond & within
+            neighbours[active] &= self._neighbours(rows[active], inside[:, active], outside[:, active])
+            active = active[(high - low > tolerance)[active] & ~neighbours[active]]
+            probe = (low + high) / 2
+            if first is not None:
+                probe = np.where(beyond, probe, np.minimum(low + step, high))
+                probe = np.where(within, probe, np.maximum(high - step, low))
+                step *= 2
+        return low, inside
+
+    def _neighbours(self, rows: Indices, one: Numbers, other: Numbers) -> NDArray[np.bool_]:
+        """Return where no network lies between two: at most one number differs, by one rounding step."""
+        kinds, batch = self.bases.kinds, self.bases[rows]
+        ones = np.ones(len(rows), dtype=np.int64)
+        widths, repeats = kinds.multiple[batch.kind], np.broadcast_to(ones, batch.kind.shape)
+        sides = np.broadcast_to(ones * RESOLUTION_STEP, batch.size.shape)
+        steps = np.concatenate([[stem_grid(batch), head_grid(batch)], widths, repeats, sides])
+        apart = np.abs(one - other)
+        if self.square:  # both sides change at once
+            apart, steps = apart[:-1], steps[:-1]
+        return (np.count_nonzero(apart, axis=0) <= 1) & (apart <= steps).all(axis=0)
+
+    def _set(self, rows: Indices, numbers: Numbers) -> None:
+        self.numbers[:, rows] = numbers
+        self.taken[rows] = self._share(rows, numbers)
+
+    def _scaled_width(self, rows: Indices, width: Reals) -> Numbers:
+        return scaled(self.bases[rows].having(self.numbers[:, rows]), width=width).numbers
+
+    def _shrink(self, rows: Indices) -> None:
+        """Narrow what is over its limit, and lower its sides where that does not suffice."""
+        unreachable = np.zeros(len(self.bases), dtype=bool)
+        pending = rows
+        while len(pending):
+            narrow = self._scaled_width(pending, np.full(len(pending), NARROWEST))
+            taken = self._share(pending, narrow)
+            pending, taken = pending[taken > 1], taken[taken > 1]
+            stuck = (
+                np.full(len(pending), True)
+                if not self.square
+                else self._side(pending) - RESOLUTION_STEP < SMALLEST_RESOLUTION
+            )
+            unreachable[pending[stuck]], self.taken[pending[stuck]] = True, taken[stuck]
+            pending = pending[~stuck]
+            self.numbers[-2:, pending] -= RESOLUTION_STEP
+        self._widen(rows[~unreachable[rows]], NARROWEST, 1.0)
+
+    def _side(self, rows: Indices) -> Numbers:
+        side: Numbers = self.numbers[-1, rows]
+        return side
+
+    def _heighten(self, rows: Indices) -> None:
+        while self.square and len(rows):
+            higher = self.numbers[:, rows]
+            higher[-2:] += RESOLUTION_STEP
+            taken = self._share(rows, higher)
+            better = (self.taken[rows] < taken) & (taken <= 1)
+            self._set(rows[better], higher[:, better])
+            rows = rows[better & (taken < BAND)]
+
+    def _widen(self, rows: Indices, low: float = 1.0, high: float = 2.0) -> None:
+        span = np.full(len(rows), low), np.full(len(rows), high)
+        least = self._scaled_width(rows, span[0])
+        _, numbers = self._largest(rows, self._scaled_width, span, least, np.ones(len(rows)), 1e-4)
+        self._set(rows, numbers)
+
+    def _deepen(self, rows: Indices) -> None:
+        def deeper(batch: Batch, stage: int) -> None:
+            batch.repeats[stage] += batch.repeats[stage] > 0
+
+        self._climb(rows, [partial(deeper, stage=stage) for stage in range(self.bases.stages)])
+
+    def _widen_stages(self, rows: Indices) -> None:
+        def wider(batch: Batch, stage: int) -> None:
+            batch.width[stage] += np.where(
+                batch.repeats[stage] > 0, batch.kinds.multiple[batch.kind[stage]], 0
+            )
+
+        def wider_head(batch: Batch) -> None:
+            batch.numbers[1] += np.where(batch.head_width > 0, head_grid(batch), 0)
+
+        self._climb(rows, [*(partial(wider, stage=stage) for stage in range(self.bases.stages)), wider_head])
+
+    def _climb(self, rows: Indices, moves: Sequence[Callable[[Batch], None]]) -> None:
+        """Take each network's dearest affordable move until it is in the band or none is affordable."""
+        while len(rows):
+            best, numbers = np.full(len(rows), -np.inf), self.numbers[:, rows]
+            for move in moves:
+                moved = self.bases[rows].having(self.numbers[:, rows])
+                move(moved)
+                moved = valid_widths(moved)
+                taken = self._share(rows, moved.numbers)
+                better = (self.taken[rows] < taken) & (taken <= 1) & (taken > best)
+                best = np.where(better, taken, best)
+                numbers = np.where(better, moved.numbers, numbers)
+            found = best > 0
+            self._set(rows[found], numbers[:, found])
+            rows = rows[found & (best < BAND)]

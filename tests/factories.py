@@ -83,6 +83,7 @@ def report(trials, best: TrialRecord | None = None, **changes) -> dict:
         "trial": best.number,
         "flops": best.deployed.flops,
         "params": best.deployed.params,
+        "binding": best.deployed.binding,
         "classes": 10,
         "ties": [3, 4],
         "resolution": best.deployed.document["resolution"],
@@ -97,6 +98,8 @@ def report(trials, best: TrialRecord | None = None, **changes) -> dict:
     complete = sum(record.complete for record in trials)
     return {
         "budget_flops": BUDGET,
+        "limits": {},
+        "ended_by": "trials",
         "best": described,
         "trials": {
             "complete": complete,

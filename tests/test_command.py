@@ -232,7 +232,7 @@ def test_an_impossible_budget_is_answered_before_anything_runs(tmp_path):
 
 
 def test_scale_prints_a_document_that_show_reads(tmp_path):
-    code, out, err = call("scale", "efficientnet_b0", "--budget-flops", "2e9", cwd=tmp_path)
+    code, out, err = call("scale", "efficientnet_b0", "--budget-flops", "2e9", "--fill", cwd=tmp_path)
     assert code == 0
     (tmp_path / "scaled.yaml").write_text(out)
     code, shown, _ = call("show", "scaled.yaml", "--json", cwd=tmp_path)

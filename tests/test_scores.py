@@ -13,18 +13,17 @@ from torch import nn
 from scalesearch.architecture.layers import ACTIVATIONS
 from scalesearch.architecture.network import Head, Network, Stage, Stem
 from scalesearch.errors import InputError
-from scalesearch.training.augment import DeviceData
+from scalesearch.training import loop
+from scalesearch.training.augment import stream_seed
 from scalesearch.training.build import Gate, GlobalPool, build
-from scalesearch.training.loop import _Training
-from scalesearch.training.recipe import Recipe
 from scalesearch.training.scores import SCORES, scores
 
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
-IMAGES = 12
+IMAGES = 8
 EXTRA = {"shufflenet_v1": (("groups", 2),), "mobilenet_v3": (("se", 0.25),), "mbconv": (("se", 0.25),)}
 
 
-def network(operator, act="silu", repeats=1, width=8, head=12, resolution=9, **changes):
+def network(operator, act="silu", repeats=1, width=8, head=12, resolution=8):
     options = (("act", act), *EXTRA.get(operator, ()))
     return Network(
         name=operator,
@@ -33,7 +32,6 @@ def network(operator, act="silu", repeats=1, width=8, head=12, resolution=9, **c
         stages=(Stage(operator, 2 * width, repeats, 2, options), Stage(operator, 4 * width, 1, 1, options)),
         head=Head(head, act=act),
         classes=5,
-        **changes,
     )
 
 
@@ -148,8 +146,8 @@ def test_synflow_is_what_each_layers_removal_takes_from_the_flow(operator, act):
 
 
 def test_synflow_of_a_chain_is_the_product_of_its_weights_times_its_layers():
-    net = Network("chain", 5, Stem(8, kernel=1, stride=1), (Stage("fused_mbconv", 6, 1, 1, (("expand", 1),
-        ("kernel", 1))),), Head(7), classes=3)  # fmt: skip
+    stage = Stage("fused_mbconv", 6, 1, 1, (("expand", 1), ("kernel", 1)))
+    net = Network("chain", 5, Stem(8, kernel=1, stride=1), (stage,), Head(7), classes=3)
     product = np.ones((1, 3))
     for weight in (p for p in built(net).parameters() if p.dim() > 1):
         matrix = weight.detach().double().abs().numpy()
@@ -158,7 +156,7 @@ def test_synflow_of_a_chain_is_the_product_of_its_weights_times_its_layers():
 
 
 def test_synflow_stays_finite_where_single_precision_would_not():
-    net = network("fused_mbconv", repeats=60, width=32, resolution=5)
+    net = network("fused_mbconv", repeats=40, width=32, resolution=3)
     assert math.log(torch.finfo(torch.float32).max) < value("synflow", net) < math.inf
 
 
@@ -211,9 +209,13 @@ def test_jacob_cov_equals_jacobians_of_single_images(operator, act):
 def test_jacob_cov_sees_images_through_a_final_batch_norm_without_activation():
     net = network("shufflenet_v1", head=None)
     linear_end = replace(net, stages=(Stage("mbconv", 16, 1, 2), Stage("mbconv", 24, 1, 1)))
+    model = built(linear_end)
     images, _ = batch(linear_end)
-    expected = value("jacob_cov", linear_end)
-    assert -10 * IMAGES < expected < -IMAGES  # rounding errors alone would be uncorrelated: -IMAGES
+    x = images.clone().requires_grad_()
+    model.train()(x).sum().backward()
+    assert float(x.grad.abs().max()) < 1e-5  # what differentiating through the statistics gives
+    # Uncorrelated rows, as of rounding errors, would give -IMAGES.
+    assert value("jacob_cov", linear_end, model) < -IMAGES - 0.1
 
 
 def test_jacob_cov_is_minus_infinity_where_an_image_moves_no_logit():
@@ -242,18 +244,22 @@ def test_zen_equals_a_chain_computed_by_hand(kind, act):
     weights = [torch.randn(p.weight.shape, generator=generator) for p in leaves if isinstance(p, nn.Conv2d)]
     shape = (IMAGES, 3, *net.input.size)
     clean, noise = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
-    both = torch.cat([clean, clean + 0.01 * noise])
+    # The first third is what the statistics are taken of: normalised by the biased variance while they are.
+    maps = torch.cat([clean, clean, clean + 0.01 * noise])
     drawn, scale = iter(weights), 0.0
     for leaf in leaves:
         if isinstance(leaf, nn.Conv2d):
-            both = F.conv2d(both, next(drawn), None, leaf.stride, leaf.padding, groups=leaf.groups)
+            maps = F.conv2d(maps, next(drawn), None, leaf.stride, leaf.padding, groups=leaf.groups)
         elif isinstance(leaf, NORMS):
-            variance, mean = torch.var_mean(both[:IMAGES], (0, 2, 3), keepdim=True)
-            both = (both - mean) / (variance + leaf.eps).sqrt()
+            variance, mean = torch.var_mean(maps[:IMAGES], (0, 2, 3), keepdim=True)
+            biased = maps[:IMAGES].var((0, 2, 3), correction=0, keepdim=True)
+            used = torch.cat([biased.expand(IMAGES, -1, 1, 1), variance.expand(2 * IMAGES, -1, 1, 1)])
+            maps = (maps - mean) / (used + leaf.eps).sqrt()
             scale += 0.5 * math.log(variance.mean())
         else:
-            both = leaf(both)
-    change = (both[:IMAGES] - both[IMAGES:]).square().sum((1, 2, 3)).sqrt().mean()
+            maps = leaf(maps)
+    _, clean, noisy = maps.chunk(3)
+    change = (clean - noisy).square().sum((1, 2, 3)).sqrt().mean()
     assert value("zen", net) == pytest.approx(math.log(change) + scale, rel=1e-4)
 
 
@@ -266,14 +272,14 @@ def test_scores_without_data_do_not_depend_on_images_and_zen_not_on_the_initial_
     assert value("zen", net, built(net, 1)) == value("zen", net, built(net, 2))
 
 
-@pytest.mark.parametrize("name", SCORES)
-def test_every_score_is_finite_and_tells_networks_apart(name, operator, act):
-    shapes = [(1, 8, 12), (2, 8, 12), (3, 8, 12), (1, 16, 12), (2, 16, None), (1, 24, 40)]
+def test_every_score_is_finite_and_tells_networks_apart(operator, act):
+    shapes = [(1, 8, 12), (3, 8, 12), (1, 16, None), (1, 24, 40)]
     nets = [network(operator, act, repeats, width, head) for repeats, width, head in shapes]
-    values = [scores(net, [name], *batch(net), seed=0)[name] for net in nets]
-    assert all(map(math.isfinite, values))
-    gaps = np.diff(sorted(values))
-    assert min(gaps) > 1e-5 * np.ptp(values) > 0
+    rows = [scores(net, SCORES, *batch(net), seed=0) for net in nets]
+    for name in SCORES:
+        values = sorted(row[name] for row in rows)
+        assert all(map(math.isfinite, values)), name
+        assert min(np.diff(values)) > 1e-4 * np.ptp(values) > 0, name
 
 
 def state(model):
@@ -284,11 +290,12 @@ def state(model):
     return kept, [part.training for part in model.modules()], [str(part) for part in model.modules()]
 
 
-@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", SCORES)
-def test_a_score_leaves_the_module_the_batch_and_the_generators_as_they_were(name, operator, training):
+def test_a_score_leaves_the_module_the_batch_and_the_generators_as_they_were(name, operator):
     net = network(operator)
-    model = built(net).train(training).requires_grad_(training)
+    model = built(net)
+    model.stem.eval()
+    model.head.classifier.requires_grad_(False)
     (images, labels), (same_images, same_labels) = batch(net), batch(net)
     tensors, modes, parts = state(model)
     drawn = torch.get_rng_state()
@@ -309,7 +316,7 @@ def test_a_score_leaves_the_module_the_batch_and_the_generators_as_they_were(nam
 
 
 def test_dropout_and_stochastic_depth_do_not_change_a_score(operator):
-    net = network(operator, repeats=2)
+    net = network(operator, repeats=2, head=None)
     noisy = replace(net, drop_path=0.5, head=replace(net.head, dropout=0.5))
     assert scores(noisy, SCORES, *batch(net), seed=0) == scores(net, SCORES, *batch(net), seed=0)
 
@@ -328,11 +335,8 @@ def test_the_seed_decides_and_other_names_do_not():
 
 def test_the_scored_weights_are_those_a_training_with_the_seed_starts_from(monkeypatch):
     net = network("shufflenet_v2")
-    images = torch.zeros(IMAGES, 3, 9, 9, dtype=torch.uint8)
-    labels = torch.zeros(IMAGES, dtype=torch.int64)
-    constants = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
-    data = DeviceData(images, labels, images, labels, images, labels, 5, *constants)
-    trained = _Training(net, data, Recipe(), IMAGES, 11, torch.device("cpu")).model.state_dict()
+    torch.manual_seed(stream_seed(11, loop._INITIAL, 0))
+    trained = build(net).state_dict()
     seen = []
     monkeypatch.setitem(SCORES, "probe", lambda model, *_: seen.append(model.state_dict()) or 0.0)
     scores(net, ["probe"], *batch(net), seed=11)
@@ -348,8 +352,8 @@ def test_an_unknown_name_names_the_known_ones():
 def test_a_batch_that_does_not_fit_is_named():
     net = network("mbconv")
     images, labels = batch(net)
-    with pytest.raises(ValueError, match=r"images \(n, 3, 9, 9\).*\(12, 3, 9, 8\)"):
-        scores(net, ["snip"], images[..., :8], labels, seed=0)
+    with pytest.raises(ValueError, match=r"images \(n, 3, 8, 8\).*\(8, 3, 8, 7\)"):
+        scores(net, ["snip"], images[..., :7], labels, seed=0)
     with pytest.raises(ValueError, match="labels"):
         scores(net, ["snip"], images, labels[:5], seed=0)
     with pytest.raises(ValueError, match="at least 8 images, but got 7"):

@@ -133,8 +133,8 @@ class Batch:
             head=replace(model.head, channels=int(self.head_width[row]) or None),
         )
 
-    def cost(self) -> Cost:
-        """Return FLOPs, parameters and activations, each an array (n,) of int64.
+    def cost(self, measures: Sequence[str] = MEASURES) -> Cost:
+        """Return FLOPs, parameters and activations, each an array (n,) of int64; 0 for those not asked for.
 
         Raises ValueError where a network is not valid: a width that its operator cannot have.
         """
@@ -142,9 +142,9 @@ class Batch:
         tables = self.kinds.stage_table(step, columns), self.kinds.head_table(step, columns)
         pieces = [slice(first, first + PIECE) for first in range(0, len(self), PIECE)]
         if len(pieces) < 2:
-            return _cost(self, *tables)
+            return _cost(self, *tables, measures)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            costs = list(pool.map(lambda rows: _cost(self[rows], *tables), pieces))
+            costs = list(pool.map(lambda rows: _cost(self[rows], *tables, measures), pieces))
         return Cost(*(np.concatenate([getattr(cost, name) for cost in costs]) for name in MEASURES))  # type: ignore[arg-type]
 
     def _grid(self) -> tuple[int, int]:
@@ -172,16 +172,17 @@ def _zeros(n: int) -> Cost:
     return Cost(*(np.zeros(n, dtype=np.int64) for _ in MEASURES))  # type: ignore[arg-type]
 
 
-def _cost(batch: Batch, stages: Table, heads: Table) -> Cost:
+def _cost(batch: Batch, stages: Table, heads: Table, measures: Sequence[str]) -> Cost:
     """Return the costs of a piece of a batch."""
     kinds, n = batch.kinds, len(batch)
+    coarse = kinds.coarser(stages)
     sides, square = _sides(batch.size)
     once = np.ones(n, dtype=np.int64)
     stem, body, head = _zeros(n), _zeros(n), _zeros(n)
     sides = _stem_output(kinds, batch.stem, sides)
     around = {"out": _positions(sides, square, kinds.dims), "one": once}
     inputs = np.full(n, kinds.in_channels)
-    kinds.stem_table().add(stem, batch.stem + 1, inputs, around, batch.stem_width)
+    kinds.stem_table().add(stem, batch.stem + 1, inputs, around, batch.stem_width, measures)
     sides = _pooled(kinds, batch.stem, sides)
     channels, positions = batch.stem_width, _positions(sides, square, kinds.dims)
     for kind, stride, width, repeats in zip(
@@ -190,6 +191,8 @@ def _cost(batch: Batch, stages: Table, heads: Table) -> Cost:
         present = repeats > 0
         width = np.where(present, width, channels)
         keeps, changes = kinds.entries(kind, stride)
+        if coarse and (present & (width % stages.units[keeps] != 0)).any():
+            raise ValueError("a width lies between those that a table of its operator holds")
         first = np.where((stride == 1) & (width == channels), keeps, changes)
         stride = np.where(present, stride, 1)
         before, unchanged = positions, bool((stride == 1).all())
@@ -197,14 +200,16 @@ def _cost(batch: Batch, stages: Table, heads: Table) -> Cost:
             sides = _strided(kinds.strides, stride, sides)
             positions = _positions(sides, square, kinds.dims)
         inside = {} if unchanged else {"in": before}
-        stages.add(body, first * present, channels, {**inside, "out": positions, "one": once}, width)
+        stages.add(
+            body, first * present, channels, {**inside, "out": positions, "one": once}, width, measures
+        )
         more = np.maximum(repeats - 1, 0)
-        stages.add(body, keeps * present, width, {"out": positions * more, "one": more})
+        stages.add(body, keeps * present, width, {"out": positions * more, "one": more}, None, measures)
         channels = width
-    heads.add(head, batch.head + 1, channels, {"out": positions, "one": once}, batch.head_width)
+    heads.add(head, batch.head + 1, channels, {"out": positions, "one": once}, batch.head_width, measures)
     parts = (stem, 1), (body, stages.scale), (head, heads.scale)
     total = [sum(getattr(cost, name) // scale for cost, scale in parts) for name in MEASURES]
-    if total[MEASURES.index("params")].min(initial=0) < 0:
+    if any(amount.min(initial=0) < 0 for amount in total):
         raise ValueError("a width of the batch is none that its operator can have")
     return Cost(*total)
 

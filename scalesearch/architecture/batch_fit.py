@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scalesearch.architecture.batch import PIECE, Batch
+from scalesearch.architecture.batch import Batch
 from scalesearch.architecture.budget import BAND, LOWEST_PHI, MOST_PHI, NARROWEST
 from scalesearch.architecture.polynomials import Numbers
 from scalesearch.architecture.rounding import (
@@ -30,12 +30,14 @@ Reals = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Limits = Mapping[str, float | Reals]
 
-FIRST_STEP = 0.125  # of phi, from the first guess
+FIT_PIECE = 65_536  # families that are fitted together
+STRIDE = 1.2  # how far the search steps, in units of where the share would reach the limit
+LEAST_STEP = 1 / 64  # of the logarithm of the cost
 
 
 def share(batch: Batch, limits: Limits) -> Reals:
     """Return (n,) the share of the binding limit that each network takes."""
-    cost = batch.cost()
+    cost = batch.cost(tuple(limits))
     shares = [getattr(cost, name) / limit for name, limit in limits.items()]
     return np.max(shares, axis=0)  # type: ignore[no-any-return]
 
@@ -116,7 +118,7 @@ class BatchFit:
 
 def fit_all(bases: Batch, alpha: Reals, beta: Reals, gamma: Reals, limits: Limits) -> BatchFit:
     """Fit n families to budgets, as `budget.fit` does for one; a limit may be an array (n,)."""
-    pieces = [slice(first, first + PIECE) for first in range(0, len(bases), PIECE)]
+    pieces = [slice(first, first + FIT_PIECE) for first in range(0, len(bases), FIT_PIECE)]
 
     def fitted(rows: slice) -> BatchFit:
         own = {name: np.broadcast_to(limit, len(bases))[rows] for name, limit in limits.items()}
@@ -143,10 +145,10 @@ class _Fitting:
         least = self._member(rows, lowest)
         smallest = self._share(rows, least)
         limit = np.maximum(1.0, smallest)
-        guess = np.log(limit / self._share(rows, self.bases.numbers)) / np.log(self._growth())
+        self.numbers, slope = self.bases.numbers, 1 / np.log(self._growth())
+        guess = slope * np.log(limit / self._share(rows, self.numbers))
         span = lowest, np.full(len(rows), MOST_PHI)
-        first = np.clip(guess, *span)
-        phi, self.numbers = self._largest(rows, self._member, span, least, limit, 1e-6, first)
+        phi, self.numbers = self._largest(rows, self._member, span, least, limit, guess, slope, 1e-6)
         self.taken = self._share(rows, self.numbers)
         self._shrink(np.flatnonzero(smallest > 1))
         for step in (self._heighten, self._widen, self._deepen, self._widen_stages):
@@ -162,7 +164,7 @@ class _Fitting:
 
     def _share(self, rows: Indices, numbers: Numbers) -> Reals:
         limits = {name: limit[rows] for name, limit in self.limits.items()}  # type: ignore[index]
-        return share(self.bases[rows].having(numbers), limits)
+        return share(Batch(self.bases.kinds, self.bases.codes[:, rows], numbers), limits)
 
     def _member(self, rows: Indices, phi: Reals) -> Numbers:
         alpha, beta, gamma = (coefficient[rows] ** phi for coefficient in self.coefficients)
@@ -175,52 +177,61 @@ class _Fitting:
         span: tuple[Reals, Reals],
         least: Numbers,
         limit: Reals,
+        guess: Reals,
+        slope: Reals | float,
         tolerance: float,
-        first: Reals | None = None,
     ) -> tuple[Reals, Numbers]:
         """Return the largest argument in a span whose member is within the limit, and that member.
 
-        `least` is the member at the span's low end, within the limit. From a `first` guess the search goes
-        in growing steps until it has a member on either side; then it bisects, until the two sides are
-        neighbours or the tolerance is reached.
+        `least` is the member at the span's low end, within the limit. From the guess the search steps on
+        until it has a member on either side, by what the logarithm of the share lacks times the slope, and
+        twice as far each time; then it bisects, until the sides are neighbours or the tolerance is reached.
         """
         low, high = (side.copy() for side in span)
         inside, outside = least.copy(), least.copy()
         beyond = np.zeros(len(rows), dtype=bool)  # whether `outside` holds a member over the limit
-        within = np.full(len(rows), first is None)  # whether `inside` came from a probe, if there was a guess
-        probe = (low + high) / 2 if first is None else first
-        step, active = FIRST_STEP, np.arange(len(rows))
+        within = np.zeros(len(rows), dtype=bool)  # whether `inside` holds more than `least`
+        probe = np.clip(guess, *span)
+        step, active = np.full(len(rows), LEAST_STEP * slope), np.arange(len(rows))
         while len(active):
             numbers = member(rows[active], probe[active])
-            fits = self._share(rows[active], numbers) <= limit[active]
+            excess = self._share(rows[active], numbers) / limit[active]
+            fits = excess <= 1
             kept, refused = active[fits], active[~fits]
             low[kept], inside[:, kept], within[kept] = probe[kept], numbers[:, fits], True
             high[refused], outside[:, refused], beyond[refused] = probe[refused], numbers[:, ~fits], True
             neighbours = beyond & within
             neighbours[active] &= self._neighbours(rows[active], inside[:, active], outside[:, active])
+            lacking = np.zeros(len(rows))
+            lacking[active] = np.abs(np.log(excess)) * STRIDE
+            step = np.maximum(2 * step, lacking * slope)
             active = active[(high - low > tolerance)[active] & ~neighbours[active]]
-            probe = (low + high) / 2
-            if first is not None:
-                probe = np.where(beyond, probe, np.minimum(low + step, high))
-                probe = np.where(within, probe, np.maximum(high - step, low))
-                step *= 2
+            probe = np.where(beyond, (low + high) / 2, np.minimum(low + step, high))
+            probe = np.where(within, probe, np.maximum(high - step, low))
         return low, inside
 
     def _neighbours(self, rows: Indices, one: Numbers, other: Numbers) -> NDArray[np.bool_]:
-        """Return where no network lies between two: at most one number differs, by one rounding step."""
-        kinds, batch = self.bases.kinds, self.bases[rows]
-        ones = np.ones(len(rows), dtype=np.int64)
-        widths, repeats = kinds.multiple[batch.kind], np.broadcast_to(ones, batch.kind.shape)
-        sides = np.broadcast_to(ones * RESOLUTION_STEP, batch.size.shape)
-        steps = np.concatenate([[stem_grid(batch), head_grid(batch)], widths, repeats, sides])
-        apart = np.abs(one - other)
-        if self.square:  # both sides change at once
-            apart, steps = apart[:-1], steps[:-1]
-        return (np.count_nonzero(apart, axis=0) <= 1) & (apart <= steps).all(axis=0)
+        """Return where no network lies between two: they differ by one rounding step of equal numbers.
 
-    def _set(self, rows: Indices, numbers: Numbers) -> None:
+        Numbers that are equal before scaling, and are rounded alike, change together.
+        """
+        batch = self.bases[rows]
+        widths = batch.kinds.multiple[batch.kind]
+        repeats = np.ones_like(widths)
+        sides = np.full_like(batch.size, RESOLUTION_STEP)
+        steps = np.concatenate([[stem_grid(batch), head_grid(batch)], widths, repeats, sides])
+        start = self.numbers[:, rows]
+        apart = np.abs(one - other)
+        alike = start * 4096 + steps
+        changes = apart > 0
+        first = np.where(changes, alike, 2**62).min(axis=0)
+        last = np.where(changes, alike, 0).max(axis=0)
+        found: NDArray[np.bool_] = (first >= last) & (apart <= steps).all(axis=0)
+        return found
+
+    def _set(self, rows: Indices, numbers: Numbers, taken: Reals) -> None:
         self.numbers[:, rows] = numbers
-        self.taken[rows] = self._share(rows, numbers)
+        self.taken[rows] = taken
 
     def _scaled_width(self, rows: Indices, width: Reals) -> Numbers:
         return scaled(self.bases[rows].having(self.numbers[:, rows]), width=width).numbers
@@ -253,14 +264,17 @@ class _Fitting:
             higher[-2:] += RESOLUTION_STEP
             taken = self._share(rows, higher)
             better = (self.taken[rows] < taken) & (taken <= 1)
-            self._set(rows[better], higher[:, better])
+            self._set(rows[better], higher[:, better], taken[better])
             rows = rows[better & (taken < BAND)]
 
     def _widen(self, rows: Indices, low: float = 1.0, high: float = 2.0) -> None:
         span = np.full(len(rows), low), np.full(len(rows), high)
         least = self._scaled_width(rows, span[0])
-        _, numbers = self._largest(rows, self._scaled_width, span, least, np.ones(len(rows)), 1e-4)
-        self._set(rows, numbers)
+        taken = self._share(rows, self.numbers[:, rows])
+        limit = np.ones(len(rows))
+        guess = np.clip(taken**-0.5, low, high)
+        _, numbers = self._largest(rows, self._scaled_width, span, least, limit, guess, 0.5, 1e-4)
+        self._set(rows, numbers, self._share(rows, numbers))
 
     def _deepen(self, rows: Indices) -> None:
         def deeper(batch: Batch, stage: int) -> None:
@@ -282,15 +296,17 @@ class _Fitting:
     def _climb(self, rows: Indices, moves: Sequence[Callable[[Batch], None]]) -> None:
         """Take each network's dearest affordable move until it is in the band or none is affordable."""
         while len(rows):
-            best, numbers = np.full(len(rows), -np.inf), self.numbers[:, rows]
-            for move in moves:
-                moved = self.bases[rows].having(self.numbers[:, rows])
-                move(moved)
-                moved = valid_widths(moved)
-                taken = self._share(rows, moved.numbers)
-                better = (self.taken[rows] < taken) & (taken <= 1) & (taken > best)
-                best = np.where(better, taken, best)
-                numbers = np.where(better, moved.numbers, numbers)
-            found = best > 0
-            self._set(rows[found], numbers[:, found])
-            rows = rows[found & (best < BAND)]
+            repeated = np.tile(rows, len(moves))
+            moved = Batch(self.bases.kinds, self.bases.codes[:, repeated], self.numbers[:, repeated])
+            for index, move in enumerate(moves):
+                part = slice(index * len(rows), (index + 1) * len(rows))
+                move(moved[part])
+            moved = valid_widths(moved)
+            taken = self._share(repeated, moved.numbers).reshape(len(moves), len(rows))
+            taken[(taken <= self.taken[rows]) | (taken > 1)] = -1
+            best = taken.argmax(axis=0)
+            columns = np.arange(len(rows))
+            found = taken[best, columns] > 0
+            numbers = moved.numbers[:, best * len(rows) + columns]
+            self._set(rows[found], numbers[:, found], taken[best, columns][found])
+            rows = rows[found & (taken[best, columns] < BAND)]

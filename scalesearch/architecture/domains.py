@@ -71,9 +71,11 @@ class Range:
 
     def contains(self, value: Any) -> bool:
         """Return whether `value` lies on the range's grid."""
-        if not isinstance(value, int | float) or not self.low <= value <= self.high:
-            return False
         step = self.step or (1 if self.whole else None)
+        # 0.1 taken three times is 0.30000000000000004.
+        slack = 1e-9 * step if step else 0
+        if not isinstance(value, int | float) or not self.low - slack <= value <= self.high + slack:
+            return False
         return step is None or abs((value - self.low) / step - round((value - self.low) / step)) < 1e-9
 
     def samples(self) -> tuple[Any, ...]:
@@ -104,6 +106,14 @@ Suggest = Callable[[str, Domain], Any]
 def label(path: Path) -> str:
     """Return how a path reads, e.g. stages.2.kernel."""
     return ".".join(str(part) for part in path)
+
+
+def words(domain: Domain) -> str:
+    """Return what a domain allows, in words."""
+    if isinstance(domain, Choice):
+        return f"it is one of {', '.join(str(value) for value in domain.values)}"
+    steps = f" in steps of {domain.step}" if domain.step else ""
+    return f"it is from {domain.low} to {domain.high}{steps}"
 
 
 def first_values(_name: str, domain: Domain) -> Any:

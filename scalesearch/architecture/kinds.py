@@ -103,6 +103,10 @@ class Kinds:
         """Return the costs of blocks."""
         return _tabulated(self, "_rules", step, columns)
 
+    def coarser(self, table: Table) -> bool:
+        """Return whether a table holds some blocks at fewer widths than their operators allow."""
+        return bool((table.units[1:] != [rule.unit for rule in self._rules]).any())
+
     @cached_property
     def _stem_rules(self) -> list[Rule]:
         # The first convolution at its output's positions; pooling after it is free.

@@ -63,7 +63,8 @@ class Stem:
 
     def layer(self, channels: Any = None) -> Layer:
         """Return the stem's layers, with its own channels or others (an array of them for a batch)."""
-        unit = conv_unit(self.channels if channels is None else channels, self.kernel, self.stride, act=self.act)
+        channels = self.channels if channels is None else channels
+        unit = conv_unit(channels, self.kernel, self.stride, act=self.act)
         return Sequence((*unit.layers, ("pool", Pool("max")))) if self.pool else unit
 
 

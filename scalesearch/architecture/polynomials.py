@@ -24,7 +24,12 @@ Numbers = NDArray[np.int64]
 MEASURES = ("flops", "params", "activations")
 POSITIONS = ("in", "out", "one")
 DEGREE = 2
-INVALID = -(2**42)  # the parameters of blocks that cannot be built
+COARSER = (1, 2, 4, 8)
+INVALID = -(2**42)  # the cost of blocks that cannot be built
+
+
+class NotPolynomialError(ValueError):
+    """A rule's cost is no polynomial of the assumed form."""
 
 
 class Rule(NamedTuple):
@@ -56,14 +61,15 @@ class Table:
     """The costs of some rules at the input widths 0, step, 2 * step, ...
 
     Attributes:
-        columns: how many input widths. units: by rule, whose first entry is the absent part, of no cost.
-        scale: what the coefficients were multiplied by to be whole.
+        columns: how many input widths. scale: what the coefficients were multiplied by to be whole.
+        units: by entry, what the out widths are multiples of.
     """
 
     terms: tuple[Term, ...]
     step: int
     columns: int
     scale: int
+    units: Numbers
 
     def add(
         self,
@@ -72,6 +78,7 @@ class Table:
         channels: Numbers,
         positions: Mapping[str, Numbers],
         width: Numbers | None = None,
+        measures: Sequence[str] = MEASURES,
     ) -> None:
         """Add costs, times the table's scale, to a total; all arrays are of one length.
 
@@ -82,7 +89,7 @@ class Table:
         index += channels // self.step
         monomials = _Monomials({(where, 0): numbers for where, numbers in positions.items()}, width)
         for measure, where, degree, values in self.terms:
-            if where not in positions or (width is None and degree):
+            if measure not in measures or where not in positions or (width is None and degree):
                 continue
             term = values.take(index)
             term *= monomials[where, degree]
@@ -106,15 +113,15 @@ def tabulate(rules: Sequence[Rule], dims: int, step: int, columns: int) -> Table
     """Return the table of rules over the input widths 0, step, ..., (columns - 1) * step.
 
     Entry 0 is the absent part; rule i is entry i + 1.
-    Raises ValueError where a rule is no polynomial of the assumed form.
+    Raises NotPolynomialError where a rule is none of the assumed form.
     """
     widths = np.arange(columns, dtype=np.int64) * step
     found = [_coefficients(rule, dims, widths) for rule in rules]
-    scale = lcm(*(unit for _, unit in found))
+    scale = lcm(*(entry.denominator for entry in found))
     shape = (len(rules) + 1, len(MEASURES), len(POSITIONS), DEGREE + 1, columns)
     all_ = np.zeros(shape, dtype=np.int64)
-    for entry, (numerators, denominator) in enumerate(found, 1):
-        all_[entry] = numerators * (scale // denominator)
+    for index, entry in enumerate(found, 1):
+        all_[index] = entry.numerators * (scale // entry.denominator)
     terms = [
         Term(measure, positions, degree, np.ascontiguousarray(all_[:, m, p, degree]).ravel())
         for m, measure in enumerate(MEASURES)
@@ -122,12 +129,29 @@ def tabulate(rules: Sequence[Rule], dims: int, step: int, columns: int) -> Table
         for degree in range(DEGREE + 1)
         if all_[:, m, p, degree].any()
     ]
-    return Table(tuple(terms), step, columns, scale)
+    units = np.array([1, *(entry.unit for entry in found)])
+    return Table(tuple(terms), step, columns, scale, units)
 
 
-def _coefficients(rule: Rule, dims: int, widths: Numbers) -> tuple[Numbers, int]:
-    """Return numerators (measure, positions, degree, width) and their least common denominator."""
-    valid = np.flatnonzero((widths > 0) & (widths % rule.divides == 0))
+class _Entry(NamedTuple):
+    numerators: Numbers  # (measure, positions, degree, width)
+    denominator: int
+    unit: int  # the out widths that they hold for are multiples of it
+
+
+def _coefficients(rule: Rule, dims: int, widths: Numbers) -> _Entry:
+    """Return a rule's coefficients; where it rounds widths down, for every second, fourth, ... width only."""
+    for coarser in COARSER:
+        try:
+            return _entry(rule._replace(unit=coarser * rule.unit), dims, widths)
+        except NotPolynomialError:
+            if coarser == COARSER[-1]:
+                raise
+    raise AssertionError
+
+
+def _entry(rule: Rule, dims: int, widths: Numbers) -> _Entry:
+    valid = np.flatnonzero((widths > 0) & (widths % (rule.unit if rule.equal else rule.divides) == 0))
     ins = widths[valid]
     first = ins // rule.unit + 1
     points = (0,) if rule.equal else (0, 1, 2)
@@ -135,9 +159,9 @@ def _coefficients(rule: Rule, dims: int, widths: Numbers) -> tuple[Numbers, int]
     numerators, denominator = _monomials(_by_positions(values, rule.stride), first, rule)
     _prove(rule, ins, first, numerators, denominator, dims)
     whole = np.zeros((len(MEASURES), len(POSITIONS), DEGREE + 1, len(widths)), dtype=np.int64)
-    whole[MEASURES.index("params"), POSITIONS.index("one"), 0] = INVALID
+    whole[:, POSITIONS.index("one"), 0] = INVALID
     whole[..., valid] = numerators
-    return whole, denominator
+    return _Entry(whole, denominator, rule.unit)
 
 
 def _sizes(stride: int, dims: int) -> tuple[tuple[int, ...], ...]:
@@ -174,7 +198,7 @@ def _by_positions(values: Numbers, stride: int) -> Numbers:
     inside, left = np.divmod(wide - small, stride)
     outside = tall - wide
     if left.any():
-        raise ValueError("costs must be sums of whole multiples of positions in and out")
+        raise NotPolynomialError("costs must be sums of whole multiples of positions in and out")
     return np.stack([inside, outside, small - stride * inside - outside], axis=1)
 
 
@@ -211,7 +235,7 @@ def _prove(
         positions = np.array([inside, outside, 1])
         predicted = np.einsum("mpdw,p,dw->mw", numerators, positions, powers)
         if not np.array_equal(predicted, denominator * _values(rule, ins, [units], [size])[:, 0, 0]):
-            raise ValueError(
+            raise NotPolynomialError(
                 "the cost of a block must be a polynomial of degree 2 in its output width (in multiples of "
                 f"{rule.unit}), but that of {rule.layer} is not"
             )

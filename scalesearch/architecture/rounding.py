@@ -1,6 +1,6 @@
 """The rules by which scaled channels, repeats and resolutions become whole numbers.
 
-Those of channels and resolutions take arrays too, so that one rule serves a single network and a million of them.
+Those of channels and resolutions take arrays too: one rule serves a single network and a million of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ def round_channels(channels: float, divisor: int) -> int:
     The rule of EfficientNet's reference code (and of torchvision's `_make_divisible`).
     """
     rounded: int = at_least(divisor, truncated(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor * (rounded < 0.9 * channels)
+    short = rounded < 0.9 * channels
+    if isinstance(rounded, int):
+        return rounded + divisor if short else rounded
+    return rounded + divisor * short
 
 
 def truncated(number: Any) -> Any:

@@ -98,7 +98,7 @@ class SearchSpace:
                 return value
             if name in operator:
                 return operator[name]
-            return domain.samples()[-1] if name.endswith(".repeats") else first_values(name, domain)
+            return max(domain.samples()) if name.endswith(".repeats") else first_values(name, domain)
 
         document: dict[str, Any] = _Resolver(suggest, self.document).value(self.document, ())
         return document
@@ -218,7 +218,7 @@ class _Resolver:
         return self._values[name]
 
     def _row(self, row: Any, path: Path) -> Any:
-        """Resolve a row of the stage table, or None for an absent stage; elements of other lists as leaves."""
+        """Resolve a row of the stage table, or None for an absent stage; other lists hold leaves."""
         if not isinstance(row, Mapping):
             return self.value(row, path)
         first = {

@@ -15,6 +15,7 @@ from scalesearch.cli.explain import explain
 from scalesearch.cli.run import run
 from scalesearch.cli.scale import scale
 from scalesearch.cli.show import show
+from scalesearch.cli.space import space
 from scalesearch.cli.verify import verify
 from scalesearch.errors import InputError, RunHeldError
 
@@ -33,6 +34,7 @@ app.command()(show)
 app.command()(scale)
 app.command()(verify)
 app.command()(explain)
+app.add_typer(space, name="space")
 
 
 def main() -> None:

@@ -10,19 +10,41 @@ import typer
 
 from scalesearch.errors import InputError
 
-LARGEST_BUDGET = 1e15  # a thousand times the largest published network
+LARGEST = 1e15  # multiply-accumulates: a thousand times the largest published network
+MOST_BUDGETS = 16  # a search gives each its turn, and the run folder's name holds them all
 
 
 def budget(text: str) -> float:
     """Read a budget in multiply-accumulates, such as 2e9."""
+    return limit("--budget-flops", text, example="2e9")
+
+
+def budgets(text: str) -> tuple[float, ...]:
+    """Read one budget or several with commas between them, such as 1e8,2e8,4e8; the largest comes first."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 1 and "" in parts:
+        raise InputError(f"--budget-flops has a budget between any two commas, but got {text!r}")
+    found: list[float] = []
+    for part in parts:
+        number = budget(part)
+        if number in found:
+            raise InputError(f"--budget-flops names a budget once, but {part} stands twice in {text!r}")
+        found.append(number)
+    if len(found) > MOST_BUDGETS:
+        raise InputError(f"--budget-flops takes at most {MOST_BUDGETS} budgets, but got {len(found)}")
+    return tuple(sorted(found, reverse=True))
+
+
+def limit(option: str, text: str, example: str = "5e6") -> float:
+    """Read the number of an option that limits a cost; errors name the option."""
     try:
         number = float(text)
     except ValueError as error:
-        raise InputError(f"--budget-flops must be a number such as 2e9, but got {text!r}") from error
+        raise InputError(f"{option} must be a number such as {example}, but got {text!r}") from error
     if not math.isfinite(number) or number <= 0:
-        raise InputError(f"--budget-flops must be positive and finite, but got {text!r}")
-    if number > LARGEST_BUDGET:
-        raise InputError(f"--budget-flops must be at most {LARGEST_BUDGET:g}, but got {text!r}")
+        raise InputError(f"{option} must be positive and finite, but got {text!r}")
+    if number > LARGEST:
+        raise InputError(f"{option} must be at most {LARGEST:g}, but got {text!r}")
     return number
 
 
@@ -46,5 +68,27 @@ BudgetFlops = Annotated[
         "--budget-flops",
         metavar="NUMBER",
         help="Multiply-accumulates of one forward pass, e.g. 2e9.",
+    ),
+]
+
+BudgetsFlops = Annotated[
+    str,
+    typer.Option(
+        "--budget-flops",
+        metavar="NUMBER[,NUMBER...]",
+        help="Multiply-accumulates of one forward pass, e.g. 2e9; several, such as 1e8,2e8,4e8, "
+        "are searched at once, each as often as the others.",
+    ),
+]
+MaxParams = Annotated[
+    str | None,
+    typer.Option("--max-params", metavar="NUMBER", help="Parameters of a deployed network at most."),
+]
+MaxActivations = Annotated[
+    str | None,
+    typer.Option(
+        "--max-activations",
+        metavar="NUMBER",
+        help="Activations (outputs of convolutions) of a deployed network at most.",
     ),
 ]

@@ -13,6 +13,7 @@ from typing import Any
 
 from scalesearch import documents
 from scalesearch.architecture.document import from_document, to_document
+from scalesearch.cli.words import limits_text
 from scalesearch.dashboard.page import write_page
 from scalesearch.dashboard.panels.context import Reference
 from scalesearch.dashboard.summary import summary_from_report
@@ -51,6 +52,7 @@ def make_report(definition: Definition, store: RunStore) -> dict[str, Any]:
         "study": definition.study.name,
         "budget_flops": definition.budget,
         "budgets": sorted(set(definition.levels)),
+        "limits": dict(definition.limits),
         "best": best_of(trials, definition.report_images, definition.seed_noise),
         "trials": counts(trials, interrupted=len(asked - {t.number for t in trials})),
         "data": data,
@@ -121,9 +123,14 @@ def _write_dashboard(
         folder / DASHBOARD,
         trials,
         layout=documents.load_layout(definition.study.dashboard),
-        title=f"{definition.study.name}: {definition.budget:g} FLOPs on {report['data']['name']}",
+        title=_title(definition, report["data"]["name"]),
         summary=summary_from_report(report, trials),
         references=references,
         budget=definition.budget,
         notice=report["notice"],
     )
+
+
+def _title(definition: Definition, data: str) -> str:
+    limits = limits_text(definition.limits)
+    return f"{definition.study.name}: {definition.budget:g} FLOPs{limits} on {data}"

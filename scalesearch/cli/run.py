@@ -13,11 +13,13 @@ from typing import Annotated, Any
 import typer
 
 from scalesearch import documents
-from scalesearch.cli.options import BudgetFlops, budget, seconds
+from scalesearch.cli.options import BudgetsFlops, MaxActivations, MaxParams, budgets, limit, seconds
 
 
 def run(
-    budget_flops: BudgetFlops,
+    budget_flops: BudgetsFlops,
+    max_params: MaxParams = None,
+    max_activations: MaxActivations = None,
     study: Annotated[str, typer.Option(help="A study's name or a document's path.")] = "default",
     space: Annotated[str | None, typer.Option(help="A search space's name or path.")] = None,
     data: Annotated[
@@ -36,16 +38,19 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Search for the network that makes the most of a budget, by short trainings on real images."""
-    flops = budget(budget_flops)
-    limit = seconds(time) if time is not None else None
+    levels = budgets(budget_flops)
+    limits = (("params", "--max-params", max_params), ("activations", "--max-activations", max_activations))
+    bounds = {name: limit(option, text) for name, option, text in limits if text is not None}
+    duration = seconds(time) if time is not None else None
     chosen = documents.load_study(study)
     chosen = replace(chosen, space=space or chosen.space, seed=chosen.seed if seed is None else seed)
 
-    from scalesearch.cli.session import Request, Session
+    from scalesearch.cli.definition import Request
+    from scalesearch.cli.session import Session
 
+    request = Request(chosen, levels, bounds, data, trials, duration, device, workers, out)
     with Interruption() as interruption:
-        session = Session(Request(chosen, flops, data, trials, limit, device, workers, out))
-        report, code = session.run(interruption.requested)
+        report, code = Session(request).run(interruption.requested)
     if as_json:
         print(json.dumps(report))
     raise typer.Exit(code)

@@ -12,6 +12,8 @@ from typing import Any
 from scalesearch.dashboard.theme import count_text, flops_text, percent_text
 from scalesearch.search.records import Member, TrialRecord
 
+NAMES = {"flops": "FLOPs", "params": "params", "activations": "activations"}
+
 
 def one_line(text: str, limit: int = 60) -> str:
     """Return text without line breaks and control characters, cut to `limit` characters."""
@@ -67,6 +69,23 @@ def level_text(level: float, budget: float | None) -> str:
     return f"{flops_text(level)} ({share} of the budget)"
 
 
+def cost_text(name: str, value: float) -> str:
+    """Return a cost or its limit with its unit: 1.98 GFLOPs, 5.3 M params."""
+    return flops_text(value) if name == "flops" else f"{count_text(value)} {NAMES[name]}"
+
+
+def within_text(budget: float, limits: Mapping[str, float]) -> str:
+    """Return all limits on the deployed network in words: 2.00 GFLOPs and 5.0 M params."""
+    return " and ".join(cost_text(name, limit) for name, limit in ({"flops": budget} | dict(limits)).items())
+
+
+def _binding_lines(deployed: Member) -> list[str]:
+    """Return a line that names the limit a network is nearest to; its level says it where that is FLOPs."""
+    if deployed.binding == "flops":
+        return []
+    return [f"{'':9}{percent_text(deployed.share)} of the limit on {NAMES[deployed.binding]}"]
+
+
 def _cost_line(name: str, member: Member) -> str:
     return f"{name:<9}{flops_text(member.flops)}, {resolution_text(member.document)}"
 
@@ -83,6 +102,7 @@ def trial_hover(trial: TrialRecord, budget: float | None) -> str:
         else f"accuracy {percent_text(accuracy)} (proxy)",
         _cost_line("deployed", deployed),
         f"{'':9}{count_text(deployed.params)} params, {count_text(deployed.activations)} activations",
+        *_binding_lines(deployed),
         _cost_line("proxy", trial.proxy),
         "",
         *stage_lines(deployed.document),

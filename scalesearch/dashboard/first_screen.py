@@ -7,15 +7,17 @@ from html import escape
 from typing import Any
 
 from scalesearch.dashboard.describe import (
+    cost_text,
     failure_reasons,
     nothing_yet,
     one_line,
     pattern_text,
     resolution_text,
+    within_text,
 )
 from scalesearch.dashboard.summary import Best, Summary
 from scalesearch.dashboard.theme import PALETTE, count_text, flops_text, percent_text, seconds_text
-from scalesearch.search.records import TrialRecord
+from scalesearch.search.records import Member, TrialRecord
 
 STAGE_COLUMNS = ("channels", "repeats", "kernel", "stride", "expand", "se")
 
@@ -38,10 +40,12 @@ def _best_cards(summary: Summary, best: Best) -> str:
 
 
 def _no_best_card(summary: Summary, trials: Sequence[TrialRecord]) -> str:
-    words = escape(nothing_yet(trials))
-    asked = f"Asked for: the best network within {flops_text(summary.budget)}."
+    nothing_fits = summary.exhausted and not trials
+    words = "No candidate could be fitted to the limits." if nothing_fits else escape(nothing_yet(trials))
+    asked = f"Asked for: the best network within {within_text(summary.budget, summary.limits)}."
     texts = f'<p>{words}</p><p class="quiet">{asked}</p>'
-    card = f'<section class="card found"><h2>No network found yet</h2>{texts}</section>'
+    heading = "No network found" if nothing_fits else "No network found yet"
+    card = f'<section class="card found"><h2>{heading}</h2>{texts}</section>'
     return f'{card}<div class="tiles">{_data_tile(summary)}</div>'
 
 
@@ -97,15 +101,25 @@ def _tile(heading: str, big: str, *lines: str) -> str:
 
 def _cost_tile(summary: Summary, best: Best) -> str:
     deployed = best.trial.deployed
-    share = deployed.flops / summary.budget
-    gauge = f'<span class="gauge"><span style="width:{min(100, 100 * share):.1f}%"></span></span>'
     return _tile(
         "What it costs",
         flops_text(deployed.flops),
-        f"{gauge}{percent_text(share)} of the budget of {flops_text(summary.budget)}",
+        _gauge(summary, deployed),
         f"<b>{count_text(deployed.params)}</b> params, <b>{count_text(deployed.activations)}</b> activations",
         '<span class="quiet">Multiply-accumulates of convolutions and linear layers, per image.</span>',
     )
+
+
+def _gauge(summary: Summary, deployed: Member) -> str:
+    """Show how much of the binding limit is taken; further limits are named."""
+    limit = summary.limits.get(deployed.binding, summary.budget)
+    share = getattr(deployed, deployed.binding) / limit
+    gauge = f'<span class="gauge"><span style="width:{min(100, 100 * share):.1f}%"></span></span>'
+    if deployed.binding == "flops":
+        return f"{gauge}{percent_text(share)} of the budget of {flops_text(limit)}"
+    binds = f"{gauge}{percent_text(share)} of the limit of {cost_text(deployed.binding, limit)}, which binds"
+    budget = f"{percent_text(deployed.flops / summary.budget)} of the budget of {flops_text(summary.budget)}"
+    return f"{binds}; {budget}"
 
 
 def _accuracy_tile(best: Best) -> str:

@@ -38,12 +38,15 @@ class Summary:
     """One run in words and numbers; `best` is None as long as nothing is complete.
 
     Attributes:
-        budget: multiply-accumulates that bound the deployed network.
+        budget: multiply-accumulates that bound the deployed network. limits: what bounds it besides, by the
+            name of the cost. exhausted: the search ended because its space gave nothing new.
         counts: trials by what became of them (complete, pruned, failed, repeated, interrupted).
         seconds: wall time. versions: by library.
     """
 
     budget: float
+    limits: Mapping[str, float]
+    exhausted: bool
     best: Best | None
     counts: Mapping[str, int]
     data: str
@@ -62,6 +65,8 @@ def summary_from_report(report: Mapping[str, Any], trials: Sequence[TrialRecord]
     data = report["data"]
     return Summary(
         budget=report["budget_flops"],
+        limits=dict(report["limits"]),
+        exhausted=report["ended_by"] == "exhausted",
         best=_best(report["best"], trials) if report["best"] is not None else None,
         counts=dict(report["trials"]),
         data=data["name"],

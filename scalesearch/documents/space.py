@@ -2,102 +2,202 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scalesearch.architecture.domains import Choice, Domain, Range, Same
+from scalesearch.architecture.document import STAGE_FIELDS
+from scalesearch.architecture.domains import Choice, Path, Range, Same, label
 from scalesearch.architecture.operators import OPERATORS
 from scalesearch.architecture.scaling import with_valid_widths
 from scalesearch.architecture.space import SearchSpace, leaves
+from scalesearch.architecture.ties import root
 from scalesearch.documents.check import Place, checked, known_keys
-from scalesearch.documents.network import ABOUT, network_from
+from scalesearch.documents.include import included
+from scalesearch.documents.leaf import read_leaf
+from scalesearch.documents.network import network_from
+from scalesearch.errors import InputError
 
-
-def domains_in(node: Any, place: Place) -> Any:
-    """Turn {choice: [...]} and {range: [low, high], ...} into domains, everywhere in a tree."""
-    if isinstance(node, list):
-        return [domains_in(child, place.at(index)) for index, child in enumerate(node)]
-    if not isinstance(node, Mapping):
-        return node
-    if "choice" in node:
-        known_keys(node, ("choice",), place)
-        return checked(Choice, {"values": node["choice"]}, place)
-    if "same" in node:
-        known_keys(node, ("same",), place)
-        return Same(checked(str, node["same"], place.at("same")))
-    if "range" in node:
-        known_keys(node, ("range", "step", "log"), place)
-        if not isinstance(node["range"], list) or len(node["range"]) != 2:
-            place.at("range").fail(f"a range is [low, high], but got {node['range']!r}")
-        low, high = node["range"]
-        return _range(node, low, high, place)
-    return {name: domains_in(child, place.at(name)) for name, child in node.items()}
-
-
-def _range(node: Mapping[str, Any], low: Any, high: Any, place: Place) -> Domain:
-    for value in (low, high, node.get("step", 1)):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            place.fail(f"a range is made of numbers, but got {value!r}")
-    try:
-        return Range(low, high, node.get("step"), bool(node.get("log", False)))
-    except ValueError as error:
-        place.fail(str(error))
+# The order in which leaves are drawn, and so what "earlier" means for a tie.
+ORDER = (
+    "name",
+    "resolution",
+    "dims",
+    "in_channels",
+    "classes",
+    "drop_path",
+    "norm",
+    "stem",
+    "stages",
+    "head",
+)
+FIXED = ("name", "dims", "in_channels")
+SHARES = {"depth": 1 / 3, "width": 0.5, "growth": 2}
 
 
 def space_from(document: Mapping[str, Any], file: str) -> SearchSpace:
     """Check a space document and return the space; InputError names file, place, rule and value."""
     place = Place(file)
+    whole = included(document, place)
     for part in ("name", "resolution", "stem", "stages", "coefficients"):
-        if part not in document:
+        if part not in whole:
             place.fail(f"a space needs the field {part!r}")
-    tree = domains_in({key: value for key, value in document.items() if key not in ABOUT}, place)
-    coefficients = tree.pop("coefficients")
-    known_keys(coefficients, ("depth", "width", "growth"), place.at("coefficients"))
-    space = SearchSpace(tree.pop("name"), tree, {"depth": 1 / 3, "width": 0.5, "growth": 2} | coefficients)
+    coefficients = _section(whole.pop("coefficients"), place.at("coefficients"))
+    known_keys(coefficients, tuple(SHARES), place.at("coefficients"))
+    known_keys(whole, ORDER, place)
+    tree = {name: _read(name, whole[name], place.at(name)) for name in ORDER if name in whole}
+    space = SearchSpace(checked(str, tree.pop("name"), place.at("name")), tree, SHARES | coefficients)
+    _check_ties(space, place)
     _check_rows(space, place)
     _check_every_value(space, place)
     return space
 
 
+def _read(name: str, value: Any, place: Place) -> Any:
+    """Turn {choice: [...]}, {range: [...]} and {same: leaf} into domains and ties, where leaves stand."""
+    if name in FIXED and isinstance(value, Mapping):
+        place.fail(f"is one value in every network of a space, but is {value!r}")
+    if name in ("stem", "head", "norm"):
+        return _section(value, place)
+    if name != "stages":
+        return read_leaf(value, place)
+    if not isinstance(value, list) or not value:
+        place.fail(f"must be a list of rows, but is {value!r}")
+    return [_section(row, place.at(index)) for index, row in enumerate(value)]
+
+
+def _section(value: Any, place: Place) -> dict[str, Any]:
+    known_keys(value, value if isinstance(value, Mapping) else (), place)
+    return {name: read_leaf(leaf, place.at(name)) for name, leaf in value.items()}
+
+
+def _in_order(space: SearchSpace) -> Iterator[tuple[Path, Any]]:
+    """Yield the leaves as they are drawn: a row's operator and repeats come before its other fields."""
+    tree = {**space.document, "coefficients": space.coefficients}
+    found = list(leaves(tree))
+    first = [
+        (path[:2], position)
+        for position, (path, _) in reversed(list(enumerate(found)))
+        if path[0] == "stages"
+    ]
+    starts = dict(first)
+
+    def rank(item: tuple[int, tuple[Path, Any]]) -> tuple[int, int, int]:
+        position, (path, _) = item
+        if path[0] != "stages":
+            return position, 0, 0
+        early = {"operator": 0, "repeats": 1}.get(str(path[2]), 2)
+        return starts[path[:2]], early, position
+
+    return (leaf for _, leaf in sorted(enumerate(found), key=rank))
+
+
+def _check_ties(space: SearchSpace, place: Place) -> None:
+    known = [label(path) for path, _ in leaves({**space.document, "coefficients": space.coefficients})]
+    earlier: set[str] = set()
+    for path, leaf in _in_order(space):
+        if isinstance(leaf, Same) and leaf.leaf not in earlier:
+            there = place.at(*path)
+            if leaf.leaf in known:
+                there.fail(f"a tie names an earlier leaf, but {leaf.leaf!r} does not come before it")
+            near = difflib.get_close_matches(leaf.leaf, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            there.fail(f"a tie names an earlier leaf, but there is none called {leaf.leaf!r}{hint}")
+        earlier.add(label(path))
+
+
 def _check_rows(space: SearchSpace, place: Place) -> None:
-    """Check what every draw relies on: rows are mappings with operators, and one stage is always there."""
-    rows = space.document["stages"]
-    if not isinstance(rows, list) or not rows:
-        place.at("stages").fail(f"must be a list of rows, but is {rows!r}")
-    for index, row in enumerate(rows):
+    """Check what every draw relies on: rows have operators, and one stage is always there."""
+    least = []
+    for index, row in enumerate(space.document["stages"]):
         there = place.at("stages", index)
-        known_keys(row, row if isinstance(row, Mapping) else (), there)
         for field in ("operator", "repeats", "channels"):
             if field not in row:
                 there.fail(f"a stage needs the field {field!r}")
-        operators = row["operator"].values if isinstance(row["operator"], Choice) else (row["operator"],)
-        for operator in operators:
+        for operator in _values(space, row["operator"]):
             if not isinstance(operator, str) or operator not in OPERATORS:
                 there.at("operator").fail(
                     f"an operator is one of {', '.join(OPERATORS)}, but got {operator!r}"
                 )
-    if all(isinstance(row["repeats"], Choice | Range) and row["repeats"].contains(0) for row in rows):
+        repeats = _values(space, row["repeats"])
+        for value in repeats:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                there.at("repeats").fail(
+                    f"repeats must be whole numbers of at least 0 (absent), but got {value!r}"
+                )
+        if max(repeats) == 0:
+            there.at("repeats").fail("a stage must be able to have at least 1 repeat, but it has 0")
+        least.append(min(repeats))
+    if max(least) == 0:
         place.at("stages").fail("one stage must have at least 1 repeat, but every one may have 0")
 
 
+def _values(space: SearchSpace, node: Any) -> tuple[Any, ...]:
+    """Return the values that a leaf can have, of a range those that tell what is wrong with it."""
+    _, domain = root({**space.document, "coefficients": space.coefficients}, "", node)
+    if isinstance(domain, Choice):
+        return domain.values
+    if not isinstance(domain, Range):
+        return (domain,)
+    if not domain.whole:
+        step = domain.step or (domain.high - domain.low) / 3
+        return (float(domain.low), domain.high, min(domain.high, domain.low + step))
+    step = int(domain.step or 1)
+    values = range(int(domain.low), int(domain.high) + 1, step)
+    return tuple(dict.fromkeys((*values[:2], values[len(values) // 2], *values[-2:])))
+
+
 def _check_every_value(space: SearchSpace, place: Place) -> None:
+    # First a network of first values, so that what is wrong in all of them is found where it stands.
+    _check_example(space, space.document, ("name",), None, place)
     for path, leaf in leaves(space.document):
-        try:
-            # A plain value stands in every example, so one example is enough for all of them.
-            values = leaf.samples() if isinstance(leaf, Choice | Range) else ()
-            examples = [space.example(path, value) for value in values or (leaf,)]
-        except ValueError as error:
-            place.at(*path).fail(str(error))
-        for document in examples if values or path == ("resolution",) else ():
-            network_from({"name": space.name} | document, place.file, with_valid_widths)
+        if path[0] == "norm":
+            for value in _values(space, leaf):
+                checked(float, value, place.at(*path))
+        if path[0] == "stages" and path[2] not in STAGE_FIELDS:
+            _check_taken(space, path, place)
+        free = isinstance(leaf, Choice | Range | Same)
+        for value in _values(space, leaf) if free else ():
+            changed = _with(space.document, path, Choice((value,)))
+            _check_example(space, changed, path, value, place)
     for name, leaf in space.coefficients.items():
-        for value in leaf.samples() if isinstance(leaf, Choice | Range) else (leaf,):
+        for value in _values(space, leaf):
             _check_coefficient(name, value, place.at("coefficients", name))
+
+
+def _check_taken(space: SearchSpace, path: Path, place: Place) -> None:
+    try:
+        space.example(path, None)
+    except ValueError as error:
+        place.at(*path).fail(str(error))
+
+
+def _check_example(
+    space: SearchSpace, document: Mapping[str, Any], path: Path, value: Any, place: Place
+) -> None:
+    """Check a network of the document in which the leaf at the path has the value."""
+    example = SearchSpace(space.name, document, {}).example(path, value)
+    try:
+        network_from({"name": space.name} | example, place.file, with_valid_widths)
+    except InputError:
+        raise
+    except (ArithmeticError, TypeError, ValueError) as error:
+        place.at(*path).fail(f"gives no network with {value!r}: {error}")
+
+
+def _with(node: Any, path: Path, leaf: Any) -> Any:
+    """Return a copy of a tree in which the leaf at the path is another."""
+    if not path:
+        return leaf
+    if isinstance(node, list):
+        return [_with(child, path[1:], leaf) if i == path[0] else child for i, child in enumerate(node)]
+    return {name: _with(child, path[1:], leaf) if name == path[0] else child for name, child in node.items()}
 
 
 def _check_coefficient(name: str, value: Any, place: Place) -> None:
     number = checked(float, value, place)
-    if name == "growth" and number <= 1:
+    if not math.isfinite(number) or (name == "growth" and number <= 1):
         place.fail(f"growth must exceed 1, but got {value!r}")
     if name != "growth" and not 0 <= number <= 1:
         place.fail(f"a share must be in [0, 1], but got {value!r}")

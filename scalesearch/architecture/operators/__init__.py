@@ -59,7 +59,7 @@ OPERATORS: dict[str, Operator] = {
     "depthwise_separable": Operator(depthwise_separable),
     "shufflenet_v1": Operator(
         shufflenet_v1,
-        multiple=lambda options: 4 * int(options["groups"]),
+        multiple=lambda options: 4 * int(options["groups"]) if options["groups"] > 1 else 1,
         input_multiple=lambda options: int(options["groups"]),
         widens=True,
     ),

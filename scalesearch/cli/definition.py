@@ -1,0 +1,119 @@
+"""From what the command line asks for to what a search is, and the name of its folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scalesearch import documents
+from scalesearch.architecture.layers import Cost
+from scalesearch.architecture.space import SearchSpace
+from scalesearch.cli.words import COSTS, number
+from scalesearch.errors import InputError
+from scalesearch.search.study import Definition, Study
+from scalesearch.search.trust import SeedNoise
+from scalesearch.training.data import DataSet
+from scalesearch.training.recipe import Recipe
+
+RUNS = Path("runs")
+OPTIONS = {"flops": "--budget-flops", "params": "--max-params", "activations": "--max-activations"}
+# What a study's results do not depend on, or what is stored resolved.
+FREE = ("time", "lag", "dashboard", "description")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    Attributes:
+        budgets: multiply-accumulates, largest first; one is divided by the study's levels, several are the
+            levels themselves. bounds: further limits by the name of the cost.
+        time: of this call, in seconds. out: the run folder.
+    """
+
+    study: Study
+    budgets: tuple[float, ...]
+    bounds: Mapping[str, float]
+    data: str | None
+    trials: int | None
+    time: float | None
+    device: str
+    workers: int
+    out: str | None
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The levels that trials are fitted to, turn by turn, in multiply-accumulates."""
+        if len(self.budgets) > 1:
+            return self.budgets
+        return tuple(level * self.budgets[0] for level in self.study.levels)
+
+
+def define(request: Request, space: SearchSpace, recipe: Recipe, data: DataSet, workers: int) -> Definition:
+    """Return the study that is asked for, resolved against its documents and data."""
+    study = request.study
+    return Definition(
+        study=study,
+        space=space,
+        policy=recipe.proxy,
+        levels=request.levels,
+        limits=request.bounds,
+        lag=study.lag or 2 * workers,
+        classes=len(data.classes),
+        resolution=data.resolution,
+        report_images=len(data.report),
+        seed_noise=SeedNoise(recipe.seed_deviation, recipe.seed_trainings - 1),
+        resolved=documents.plain(
+            _asked(request)
+            | {"space": documents.plain(space), "recipe": asdict(recipe), "data": _described(data)}
+        ),
+    )
+
+
+def _asked(request: Request) -> dict[str, Any]:
+    # A run without further limits or named levels keeps the digest, and so the folder, that it always had.
+    named = len(request.budgets) > 1
+    free = (*FREE, "levels") if named else FREE
+    study = {name: value for name, value in asdict(request.study).items() if name not in free}
+    asked = {"study": study, "budget_flops": list(request.budgets) if named else request.budgets[0]}
+    return asked | ({"limits": dict(request.bounds)} if request.bounds else {})
+
+
+def _described(data: DataSet) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "train_images": len(data.train),
+        "val_images": len(data.select) + len(data.report),
+        "classes": list(data.classes),
+        "fingerprint": data.fingerprint,
+        "demonstration": data.demonstration,
+        "skipped": len(data.skipped),
+    }
+
+
+def run_folder(request: Request, definition: Definition) -> Path:
+    """Return the folder that is asked for, else one named after study, budgets and digest (D11)."""
+    if request.out is not None:
+        return Path(request.out)
+    parts = [f"{budget:g}".replace("+", "") for budget in sorted(request.budgets)]
+    if len(parts) > 1:
+        parts = [re.sub("e0+", "e", part) for part in parts]
+    return RUNS / "-".join([definition.study.name, *parts, definition.digest[:8]])
+
+
+def check_reachable(request: Request, space: SearchSpace, classes: int = 1) -> None:
+    """Raise InputError where no network of the space is within one of the limits, each taken on its own.
+
+    Before the data are known, one class is what any network has at least.
+    """
+    least = Cost(flops=space.smallest(classes))  # to be removed: space.least(classes)
+    wanted = [("flops", min(request.budgets)), *request.bounds.items()]
+    for name, limit in wanted:
+        if limit < getattr(least, name):
+            raise InputError(
+                f"{OPTIONS[name]}: the smallest network of the space {space.name} costs "
+                f"{getattr(least, name):,} {COSTS[name]}, but the limit is {number(limit)}"
+            )

@@ -1,0 +1,87 @@
+"""study.yaml of a run folder: the study resolved, and whether another call means the same one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from scalesearch import documents
+from scalesearch.cli.definition import Request
+from scalesearch.errors import InputError
+from scalesearch.search.store import STUDY, RunStore, write_atomically
+from scalesearch.search.study import Definition, Study, digest
+
+
+def belongs(request: Request, definition: Definition, store: RunStore) -> Definition:
+    """Write the study document of a new run, or check that an old one is the same study.
+
+    Returns the definition with the lag that the run began with.
+    """
+    path = store.folder / STUDY
+    if not path.exists():
+        if store.events:
+            raise InputError(f"{store.folder} has a record but no {STUDY}: whose trials it holds is unknown")
+        write_atomically(path, documents.write_text(_to_store(request, definition)))
+        return definition
+    stored = _stored(path)
+    stored.pop("documents", None)
+    stored["data"].pop("source", None)
+    lag = stored.pop("lag")
+    different = sorted(_differences(stored, definition.resolved))
+    if different:
+        raise InputError(f"{store.folder} belongs to another study; it differs in {'; '.join(different)}")
+    return replace(definition, lag=lag)
+
+
+def stored_source(folder: Path) -> str | None:
+    """Return the data that the run in a folder was created with: a resumed run keeps them."""
+    path = folder / STUDY
+    source: str | None = _stored(path)["data"]["source"] if path.is_file() else None
+    return source
+
+
+def _to_store(request: Request, definition: Definition) -> dict[str, Any]:
+    data = definition.resolved["data"]
+    source = request.data or ("digits" if data["demonstration"] else None)
+    return definition.resolved | {
+        "data": data | {"source": source},
+        "lag": definition.lag,
+        "documents": origins(request.study),
+    }
+
+
+def origins(study: Study) -> dict[str, str]:
+    """Return which file each document of a study was read from (D15), without a path of this machine."""
+    named = {"space": study.space, "recipe": study.recipe, "dashboard": study.dashboard}
+    return {kind: _origin(kind, documents.find(kind, name)) for kind, name in named.items()}
+
+
+def _origin(kind: str, path: Path) -> str:
+    """Name a file relative to the current folder, or as packaged/FILE or elsewhere/FILE outside of it."""
+    resolved = path.resolve()
+    if resolved.is_relative_to(Path.cwd()):
+        return resolved.relative_to(Path.cwd()).as_posix()
+    if path in documents.names(kind).values():
+        return f"packaged/{documents.FOLDERS[kind]}/{path.name}"
+    return f"elsewhere/{path.name}"
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    stored = documents.read(path)
+    if not isinstance(stored.get("data"), dict) or "lag" not in stored:
+        raise InputError(
+            f"{path}: a run folder's study document has data and lag, but this is another document"
+        )
+    return stored
+
+
+def _differences(stored: Any, wanted: Any, path: str = "") -> list[str]:
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        keys = sorted(set(stored) | set(wanted))
+        return [
+            line
+            for key in keys
+            for line in _differences(stored.get(key), wanted.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    return [] if digest(stored) == digest(wanted) else [f"{path}: {stored!r} there, {wanted!r} here"]

@@ -1,0 +1,82 @@
+"""What a run tells in the terminal: what is searched, and what was found or why nothing was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+COSTS = {"flops": "multiply-accumulates", "params": "parameters", "activations": "activations"}
+
+
+def number(value: float) -> str:
+    """Return a limit as it was meant: 5,000,000, or 0.5 below 1."""
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+
+
+def listed(parts: Sequence[str], word: str = "and") -> str:
+    """Return parts as in a sentence: a, b and c."""
+    return f" {word} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def limits_text(limits: Mapping[str, float]) -> str:
+    """Return limits besides the budget: " and at most 5,000,000 parameters", or nothing."""
+    parts = [f"{number(limit)} {COSTS[name]}" for name, limit in limits.items()]
+    return f" and at most {listed(parts)}" if parts else ""
+
+
+def budget_text(budgets: Sequence[float], limits: Mapping[str, float]) -> str:
+    """Return what bounds the deployed networks of a search, for its announcement."""
+    if len(budgets) > 1:
+        bound, twice = f"budgets {listed([number(b) for b in budgets])}", "twice as many"
+    else:
+        bound, twice = f"budget {number(budgets[0])}", number(2 * budgets[0])
+    network = "networks" if len(budgets) > 1 else "network"
+    return (
+        f"{bound} multiply-accumulates of the deployed {network} "
+        f"(FLOPs as papers count them; {twice} at two operations each){limits_text(limits)}"
+    )
+
+
+def found_text(report: Mapping[str, Any], folder: Path) -> str:
+    """Return the best network of a report in words."""
+    best = report["best"]
+    low, high = best["proxy_interval"]
+    ties = f"; trials {', '.join(map(str, best['ties']))} are ties" if best["ties"] else ""
+    flops, params, activations = (_cost_text(report, name) for name in COSTS)
+    return (
+        f"best: trial {best['trial']}, {best['pattern']}\n"
+        f"  deployed: {flops}, {params}, {activations} at {best['resolution']} px\n"
+        f"  its proxy: {best['proxy_accuracy']:.1%} validation accuracy "
+        f"[{low:.1%}, {high:.1%}], n = {best['proxy_seeds']}{ties}\n"
+        f"  {folder / best['network']}  {folder / 'dashboard.html'}"
+    )
+
+
+def _cost_text(report: Mapping[str, Any], name: str) -> str:
+    best = report["best"]
+    words = f"{best[name]:,} {'FLOPs' if name == 'flops' else COSTS[name]}"
+    if name != best["binding"]:
+        return words
+    if name == "flops":
+        return f"{words} ({best[name] / report['budget_flops']:.1%} of the budget)"
+    limit = report["limits"][name]
+    return f"{words} ({best[name] / limit:.1%} of the limit of {number(limit)}, which binds)"
+
+
+def exhausted_text(report: Mapping[str, Any], space: str, patience: int) -> str | None:
+    """Return in words that a search ended because its space gives nothing new, or None where it did not."""
+    if report["ended_by"] != "exhausted":
+        return None
+    if any(report["trials"].values()):
+        return (
+            f"the space {space} is exhausted: {patience} proposals in a row "
+            "were networks that were trained before, or could not be fitted to the limits"
+        )
+    limits = {"flops": report["budget_flops"]} | report["limits"]
+    words = listed([f"{number(limit)} {COSTS[name]}" for name, limit in limits.items()])
+    together = "all limits together" if len(limits) > 1 else "the budget"
+    return (
+        f"no network of the space {space} was found within {together} ({words}): "
+        f"{patience} candidates in a row are above even at their smallest"
+    )

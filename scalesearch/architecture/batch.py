@@ -176,7 +176,7 @@ def _cost(batch: Batch, stages: Table, heads: Table, measures: Sequence[str]) ->
     """Return the costs of a piece of a batch."""
     kinds, n = batch.kinds, len(batch)
     coarse = kinds.coarser(stages)
-    sides, square = _sides(batch.size)
+    sides, square = _sides(kinds, batch.size)
     once = np.ones(n, dtype=np.int64)
     stem, body, head = _zeros(n), _zeros(n), _zeros(n)
     sides = _stem_output(kinds, batch.stem, sides)
@@ -191,9 +191,9 @@ def _cost(batch: Batch, stages: Table, heads: Table, measures: Sequence[str]) ->
         present = repeats > 0
         width = np.where(present, width, channels)
         keeps, changes = kinds.entries(kind, stride)
-        if coarse and (present & (width % stages.units[keeps] != 0)).any():
-            raise ValueError("a width lies between those that a table of its operator holds")
         first = np.where((stride == 1) & (width == channels), keeps, changes)
+        if coarse and (present & (width % stages.units[first] != 0)).any():
+            raise ValueError("a width lies between those that a table of its operator holds")
         stride = np.where(present, stride, 1)
         before, unchanged = positions, bool((stride == 1).all())
         if not unchanged:
@@ -214,9 +214,10 @@ def _cost(batch: Batch, stages: Table, heads: Table, measures: Sequence[str]) ->
     return Cost(*total)
 
 
-def _sides(size: Numbers) -> tuple[list[Numbers], bool]:
-    """Return the sides of each dimension, or one for all where they agree, and whether they do."""
-    square = all(np.array_equal(size[0], side) for side in size[1:])
+def _sides(kinds: Kinds, size: Numbers) -> tuple[list[Numbers], bool]:
+    """Return the sides of each dimension, or one for all where they stay equal, and whether they do."""
+    alike = all(len(set(per_dimension(stem.stride, kinds.dims))) == 1 for stem in kinds.stems)
+    square = alike and all(np.array_equal(size[0], side) for side in size[1:])
     return [size[0]] if square else list(size), square
 
 

@@ -131,11 +131,23 @@ def fit_all(bases: Batch, alpha: Reals, beta: Reals, gamma: Reals, limits: Limit
     return BatchFit(bases.having(numbers), phi, taken)
 
 
+def _rounding_steps(batch: Batch) -> Numbers:
+    """Return by what each number of a batch changes at least when it is scaled."""
+    widths = batch.kinds.multiple[batch.kind]
+    sides = np.full_like(batch.size, RESOLUTION_STEP)
+    return np.concatenate([[stem_grid(batch), head_grid(batch)], widths, np.ones_like(widths), sides])
+
+
+def _at(numbers: Reals | float, rows: Indices) -> Reals | float:
+    return numbers if isinstance(numbers, float) else numbers[rows]
+
+
 class _Fitting:
     """The steps of one fit; `numbers` are the networks so far and `taken` their shares."""
 
     def __init__(self, bases: Batch, coefficients: tuple[Reals, ...], limits: Limits) -> None:
         self.bases, self.coefficients, self.limits = bases, coefficients, limits
+        self.steps = _rounding_steps(bases)
         self.square = bases.kinds.dims == 2 and np.array_equal(*bases.size)
 
     def run(self) -> BatchFit:
@@ -185,7 +197,8 @@ class _Fitting:
 
         `least` is the member at the span's low end, within the limit. From the guess the search steps on
         until it has a member on either side, by what the logarithm of the share lacks times the slope, and
-        twice as far each time; then it bisects, until the sides are neighbours or the tolerance is reached.
+        at least twice as far each time; then it bisects, until the sides are neighbours or the tolerance is
+        reached.
         """
         low, high = (side.copy() for side in span)
         inside, outside = least.copy(), least.copy()
@@ -195,17 +208,17 @@ class _Fitting:
         step, active = np.full(len(rows), LEAST_STEP * slope), np.arange(len(rows))
         while len(active):
             numbers = member(rows[active], probe[active])
-            excess = self._share(rows[active], numbers) / limit[active]
-            fits = excess <= 1
+            excess = np.log(self._share(rows[active], numbers) / limit[active])
+            fits = excess <= 0
             kept, refused = active[fits], active[~fits]
             low[kept], inside[:, kept], within[kept] = probe[kept], numbers[:, fits], True
             high[refused], outside[:, refused], beyond[refused] = probe[refused], numbers[:, ~fits], True
-            neighbours = beyond & within
-            neighbours[active] &= self._neighbours(rows[active], inside[:, active], outside[:, active])
-            lacking = np.zeros(len(rows))
-            lacking[active] = np.abs(np.log(excess)) * STRIDE
-            step = np.maximum(2 * step, lacking * slope)
-            active = active[(high - low > tolerance)[active] & ~neighbours[active]]
+            step[active] = np.maximum(2 * step[active], STRIDE * np.abs(excess) * _at(slope, active))
+            open_ = (high - low)[active] > tolerance
+            bracketed = (beyond & within)[active] & open_
+            closed = active[bracketed]
+            open_[bracketed] = ~self._neighbours(rows[closed], inside[:, closed], outside[:, closed])
+            active = active[open_]
             probe = np.where(beyond, (low + high) / 2, np.minimum(low + step, high))
             probe = np.where(within, probe, np.maximum(high - step, low))
         return low, inside
@@ -215,14 +228,9 @@ class _Fitting:
 
         Numbers that are equal before scaling, and are rounded alike, change together.
         """
-        batch = self.bases[rows]
-        widths = batch.kinds.multiple[batch.kind]
-        repeats = np.ones_like(widths)
-        sides = np.full_like(batch.size, RESOLUTION_STEP)
-        steps = np.concatenate([[stem_grid(batch), head_grid(batch)], widths, repeats, sides])
-        start = self.numbers[:, rows]
+        steps = self.steps[:, rows]
         apart = np.abs(one - other)
-        alike = start * 4096 + steps
+        alike = self.numbers[:, rows] * 4096 + steps
         changes = apart > 0
         first = np.where(changes, alike, 2**62).min(axis=0)
         last = np.where(changes, alike, 0).max(axis=0)

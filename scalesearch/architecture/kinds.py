@@ -46,7 +46,7 @@ def _stage_kind(operator: str, options: Options, divisor: int) -> Stage:
     return Stage(operator, 1, 1, options=deciding, divisor=divisor)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kinds:
     """What the parts of a batch's networks can be; widths, repeats and strides aside.
 

@@ -32,6 +32,7 @@ Limits = Mapping[str, float | Reals]
 
 FIT_PIECE = 65_536  # families that are fitted together
 STRIDE = 1.2  # how far the search steps, in units of where the share would reach the limit
+EXCHANGES = 256  # families whose exchanges are tried together
 LEAST_STEP = 1 / 64  # of the logarithm of the cost
 
 
@@ -163,7 +164,7 @@ class _Fitting:
         phi, self.numbers = self._largest(rows, self._member, span, least, limit, guess, slope, 1e-6)
         self.taken = self._share(rows, self.numbers)
         self._shrink(np.flatnonzero(smallest > 1))
-        for step in (self._heighten, self._widen, self._deepen, self._widen_stages):
+        for step in (self._heighten, self._widen, self._deepen, self._widen_stages, self._exchange):
             if len(rows := np.flatnonzero(self.taken < BAND)):
                 step(rows)
         return BatchFit(self.bases.having(self.numbers), phi, self.taken)
@@ -246,34 +247,20 @@ class _Fitting:
 
     def _shrink(self, rows: Indices) -> None:
         """Narrow what is over its limit, and lower its sides where that does not suffice."""
-        unreachable = np.zeros(len(self.bases), dtype=bool)
+        reached = np.ones(len(self.bases), dtype=bool)
         pending = rows
         while len(pending):
             narrow = self._scaled_width(pending, np.full(len(pending), NARROWEST))
             taken = self._share(pending, narrow)
             pending, taken = pending[taken > 1], taken[taken > 1]
-            stuck = (
-                np.full(len(pending), True)
-                if not self.square
-                else self._side(pending) - RESOLUTION_STEP < SMALLEST_RESOLUTION
-            )
-            unreachable[pending[stuck]], self.taken[pending[stuck]] = True, taken[stuck]
+            stuck = self.numbers[-2:, pending].min(axis=0) - RESOLUTION_STEP < SMALLEST_RESOLUTION
+            reached[pending[stuck]], self.taken[pending[stuck]] = False, taken[stuck]
             pending = pending[~stuck]
             self.numbers[-2:, pending] -= RESOLUTION_STEP
-        self._widen(rows[~unreachable[rows]], NARROWEST, 1.0)
-
-    def _side(self, rows: Indices) -> Numbers:
-        side: Numbers = self.numbers[-1, rows]
-        return side
+        self._widen(rows[reached[rows]], NARROWEST, 1.0)
 
     def _heighten(self, rows: Indices) -> None:
-        while self.square and len(rows):
-            higher = self.numbers[:, rows]
-            higher[-2:] += RESOLUTION_STEP
-            taken = self._share(rows, higher)
-            better = (self.taken[rows] < taken) & (taken <= 1)
-            self._set(rows[better], higher[:, better], taken[better])
-            rows = rows[better & (taken < BAND)]
+        self._climb(rows, [_heighten])
 
     def _widen(self, rows: Indices, low: float = 1.0, high: float = 2.0) -> None:
         span = np.full(len(rows), low), np.full(len(rows), high)
@@ -285,30 +272,26 @@ class _Fitting:
         self._set(rows, numbers, self._share(rows, numbers))
 
     def _deepen(self, rows: Indices) -> None:
-        def deeper(batch: Batch, stage: int) -> None:
-            batch.repeats[stage] += batch.repeats[stage] > 0
-
-        self._climb(rows, [partial(deeper, stage=stage) for stage in range(self.bases.stages)])
+        self._climb(rows, _deepening(self.bases.stages))
 
     def _widen_stages(self, rows: Indices) -> None:
-        def wider(batch: Batch, stage: int) -> None:
-            batch.width[stage] += np.where(
-                batch.repeats[stage] > 0, batch.kinds.multiple[batch.kind[stage]], 0
-            )
+        self._climb(rows, _widening(self.bases.stages))
 
-        def wider_head(batch: Batch) -> None:
-            batch.numbers[1] += np.where(batch.head_width > 0, head_grid(batch), 0)
+    def _exchange(self, rows: Indices) -> None:
+        """Take a step up in one place, or one up against one down."""
+        stages = self.bases.stages
+        steps = [_heighten, _widen_stem, *_widening(stages), *_deepening(stages)]
+        moves = steps + [partial(_both, down=down, up=up) for down in steps for up in steps]
+        for first in range(0, len(rows), EXCHANGES):
+            self._climb(rows[first : first + EXCHANGES], moves)
 
-        self._climb(rows, [*(partial(wider, stage=stage) for stage in range(self.bases.stages)), wider_head])
-
-    def _climb(self, rows: Indices, moves: Sequence[Callable[[Batch], None]]) -> None:
+    def _climb(self, rows: Indices, moves: Sequence[Move]) -> None:
         """Take each network's dearest affordable move until it is in the band or none is affordable."""
         while len(rows):
             repeated = np.tile(rows, len(moves))
             moved = Batch(self.bases.kinds, self.bases.codes[:, repeated], self.numbers[:, repeated])
             for index, move in enumerate(moves):
-                part = slice(index * len(rows), (index + 1) * len(rows))
-                move(moved[part])
+                move(moved[index * len(rows) : (index + 1) * len(rows)], 1)
             moved = valid_widths(moved)
             taken = self._share(repeated, moved.numbers).reshape(len(moves), len(rows))
             taken[(taken <= self.taken[rows]) | (taken > 1)] = -1
@@ -318,3 +301,47 @@ class _Fitting:
             numbers = moved.numbers[:, best * len(rows) + columns]
             self._set(rows[found], numbers[:, found], taken[best, columns][found])
             rows = rows[found & (taken[best, columns] < BAND)]
+
+
+# Moves change a batch in place by one rounding step, up (by = 1) or down (by = -1), where it stays valid.
+
+Move = Callable[[Batch, int], None]
+
+
+def _heighten(batch: Batch, by: int) -> None:
+    step = by * RESOLUTION_STEP
+    batch.size[-2:] += np.where(batch.size[-2:].min(axis=0) + step >= SMALLEST_RESOLUTION, step, 0)
+
+
+def _widen_stem(batch: Batch, by: int) -> None:
+    _add(batch.numbers[0], by * stem_grid(batch))
+
+
+def _widen_head(batch: Batch, by: int) -> None:
+    _add(batch.numbers[1], np.where(batch.head_width > 0, by * head_grid(batch), 0))
+
+
+def _widen_stage(batch: Batch, by: int, stage: int) -> None:
+    _add(batch.width[stage], by * batch.kinds.multiple[batch.kind[stage]])
+
+
+def _deepen_stage(batch: Batch, by: int, stage: int) -> None:
+    _add(batch.repeats[stage], np.where(batch.repeats[stage] > 0, by, 0))
+
+
+def _add(numbers: Numbers, steps: Numbers) -> None:
+    numbers += np.where(numbers + steps > 0, steps, 0)
+
+
+def _widening(stages: int) -> list[Move]:
+    return [*(partial(_widen_stage, stage=stage) for stage in range(stages)), _widen_head]
+
+
+def _deepening(stages: int) -> list[Move]:
+    return [partial(_deepen_stage, stage=stage) for stage in range(stages)]
+
+
+def _both(batch: Batch, by: int, down: Move, up: Move) -> None:
+    down(batch, -by)
+    batch.numbers[:] = valid_widths(batch).numbers
+    up(batch, by)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from math import prod
@@ -84,7 +85,7 @@ class Fit:
         phi: the compound coefficient of the largest member within the budget.
         network: that member after repair.
         share: cost over limit of the binding limit, at most 1.
-        repair: which of "resolution", "width", "repeats", "stage width" closed the rounding gap (D3);
+        repair: which of "resolution", "width", "repeats", "stage width", "exchange" closed the rounding gap;
             "shrink" where the family itself does not get small enough and its width had to.
         realised: the multipliers (depth, width, resolution) between the base and `network`.
         clamped: whether the resolution that gamma asked for was out of bounds: gamma is not identified.
@@ -122,17 +123,20 @@ def solve_phi(share: Callable[[float], float], limit: float = 1.0) -> float:
     return low
 
 
-def _wider_stages(network: Network) -> Iterator[Network]:
+def _wider_stages(network: Network, by: int = 1) -> Iterator[Network]:
     for index, stage in enumerate(network.stages):
-        yield _with_stage(network, index, replace(stage, channels=stage.channels + stage.multiple))
-    if network.head.channels is not None:
-        head = replace(network.head, channels=network.head.channels + network.head.divisor)
-        yield replace(network, head=head)
+        channels = stage.channels + by * stage.multiple
+        if channels > 0:
+            yield _with_stage(network, index, replace(stage, channels=channels))
+    if network.head.channels is not None and network.head.channels + by * network.head.divisor > 0:
+        channels = network.head.channels + by * network.head.divisor
+        yield replace(network, head=replace(network.head, channels=channels))
 
 
-def _deeper_stages(network: Network) -> Iterator[Network]:
+def _deeper_stages(network: Network, by: int = 1) -> Iterator[Network]:
     for index, stage in enumerate(network.stages):
-        yield _with_stage(network, index, replace(stage, repeats=stage.repeats + 1))
+        if stage.repeats + by > 0:
+            yield _with_stage(network, index, replace(stage, repeats=stage.repeats + by))
 
 
 def _with_stage(network: Network, index: int, stage: Stage) -> Network:
@@ -141,11 +145,35 @@ def _with_stage(network: Network, index: int, stage: Stage) -> Network:
     )
 
 
-def _higher(network: Network, bounds: Bounds) -> Iterator[Network]:
-    if isinstance(network.resolution, int):
-        grown = network.resolution + RESOLUTION_STEP
-        if bounds.high is None or grown <= bounds.high:
-            yield replace(network, resolution=grown)
+def _higher(network: Network, bounds: Bounds, by: int = 1) -> Iterator[Network]:
+    step = by * RESOLUTION_STEP
+    if isinstance(network.resolution, tuple):
+        frames, sides = network.resolution[:-2], network.resolution[-2:]
+        if min(sides) + step >= bounds.low:
+            yield replace(network, resolution=(*frames, *(side + step for side in sides)))
+    elif bounds.low <= network.resolution + step <= (bounds.high or math.inf):
+        yield replace(network, resolution=network.resolution + step)
+
+
+def _wider_stem(network: Network, by: int) -> Iterator[Network]:
+    channels = network.stem.channels + by * network.stem.divisor
+    if channels > 0:
+        yield with_valid_widths(replace(network, stem=replace(network.stem, channels=channels)))
+
+
+def _steps(network: Network, bounds: Bounds, by: int) -> Iterator[Network]:
+    """Yield the networks that differ by one rounding step, up (by = 1) or down (by = -1)."""
+    yield from _higher(network, bounds, by)
+    yield from _wider_stem(network, by)
+    yield from _wider_stages(network, by)
+    yield from _deeper_stages(network, by)
+
+
+def _exchanges(network: Network, bounds: Bounds) -> Iterator[Network]:
+    """Yield the networks that are a step up in one place, and those also a step down in another."""
+    yield from _steps(network, bounds, 1)
+    for lower in _steps(network, bounds, -1):
+        yield from _steps(lower, bounds, 1)
 
 
 def _widest(network: Network, share: Share, low: float = 1.0, high: float = 2.0) -> Network:
@@ -160,12 +188,11 @@ def _shrunk(network: Network, share: Share, bounds: Bounds) -> Network:
 
     A family that hardly moves width cannot get small: its repeats end at 1, its resolution at a bound.
     """
-    resolution = network.resolution
     while (least := share(scale(network, width=NARROWEST))) > 1:
-        if not isinstance(resolution, int) or resolution - RESOLUTION_STEP < bounds.low:
+        lower = next(_higher(network, bounds, -1), None)
+        if lower is None:
             raise OverBudgetError(least)
-        resolution -= RESOLUTION_STEP
-        network = replace(network, resolution=resolution)
+        network = lower
     return _widest(network, share, low=NARROWEST, high=1.0)
 
 
@@ -186,13 +213,15 @@ def repair(
     """Close the rounding gap: raise the share of the budget into [0.97, 1] without changing the shape.
 
     In this order, each only while the band is not reached (D3): resolution in rounding steps, the common
-    width, the repeats of single stages, the width of single stages.
+    width, the repeats of single stages, the width of single stages, a step up in one place against a step
+    down in another.
     """
     steps: tuple[tuple[str, Callable[[Network], Network]], ...] = (
         ("resolution", lambda n: _climb(n, lambda m: _higher(m, bounds), share)),
         ("width", lambda n: _widest(n, share)),
         ("repeats", lambda n: _climb(n, _deeper_stages, share)),
         ("stage width", lambda n: _climb(n, _wider_stages, share)),
+        ("exchange", lambda n: _climb(n, lambda m: _exchanges(m, bounds), share)),
     )
     used = []
     for name, step in steps:

@@ -17,8 +17,9 @@ def _wider(channels: int, width: float, multiple: int) -> int:
 def _scaled_resolution(resolution: int | tuple[int, ...], factor: float) -> int | tuple[int, ...]:
     if factor == 1:
         return resolution
-    if isinstance(resolution, tuple):  # video: the frame grows, the number of frames stays
-        return (resolution[0], *(round_resolution(side * factor) for side in resolution[1:]))
+    if isinstance(resolution, tuple):  # of a video the frame grows, and the number of frames stays
+        frames, sides = resolution[:-2], resolution[-2:]
+        return (*frames, *(round_resolution(side * factor) for side in sides))
     return round_resolution(resolution * factor)
 
 

@@ -10,7 +10,8 @@ from strategies import networks
 
 from scalesearch import documents, load
 from scalesearch.architecture.batch import Batch
-from scalesearch.architecture.batch_fit import fit_all, scaled
+from scalesearch.architecture.batch_fit import fit_all
+from scalesearch.architecture.batch_scaling import scaled
 from scalesearch.architecture.budget import BAND, Budget, OverBudgetError, fit
 from scalesearch.architecture.domains import random_values
 from scalesearch.architecture.operators import OPERATORS
@@ -60,7 +61,9 @@ def test_costs_of_every_operator_are_those_of_single_networks(operator, dims):
 def test_published_networks_cost_what_they_cost_alone():
     images = [load(name) for name in documents.known_networks()]
     images = [network for network in images if network.dims == 2 and network.classes == 1000]
-    images = [n for n in images if all(s.channels % 4 == 0 or s.operator != "shufflenet_v1" for s in n.stages)]
+    images = [
+        n for n in images if all(s.channels % 4 == 0 or s.operator != "shufflenet_v1" for s in n.stages)
+    ]
     assert len(images) > 40
     assert_costs(Batch.of(images), images)
 

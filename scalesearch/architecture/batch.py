@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from scalesearch.architecture.kinds import Kinds, Numbering, head_kind, stage_kind, stem_kind
+from scalesearch.architecture.kinds import Kinds, Numbering, head_kind, kinds_of, stage_kind, stem_kind
 from scalesearch.architecture.layers import Cost, per_dimension
 from scalesearch.architecture.network import Network
 from scalesearch.architecture.polynomials import MEASURES, Numbers, Table
@@ -114,7 +114,7 @@ class Batch:
             numbers[:, index] = _numbers(network, most)
         model = networks[0]
         strides = tuple(sorted({1} | {stage.stride for network in networks for stage in network.stages}))
-        of = Kinds(
+        of = kinds_of(
             tuple(stems), tuple(heads), tuple(kinds), strides, model.classes, model.in_channels, model.dims
         )
         return cls(of, codes, numbers)

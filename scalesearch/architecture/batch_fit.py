@@ -7,100 +7,34 @@ roundings are the same. Only the search for phi begins closer to its end.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scalesearch.architecture.batch import Batch
-from scalesearch.architecture.budget import BAND, LOWEST_PHI, MOST_PHI, NARROWEST
-from scalesearch.architecture.polynomials import Numbers
-from scalesearch.architecture.rounding import (
-    RESOLUTION_STEP,
-    SMALLEST_RESOLUTION,
-    round_channels,
-    round_resolution,
+from scalesearch.architecture.batch_scaling import (
+    Limits,
+    Reals,
+    head_grid,
+    rounding_steps,
+    scaled,
+    share,
+    valid_widths,
 )
+from scalesearch.architecture.budget import BAND, LOWEST_PHI, MOST_PHI, NARROWEST
+from scalesearch.architecture.exchange import exchanged
+from scalesearch.architecture.polynomials import Numbers
+from scalesearch.architecture.rounding import RESOLUTION_STEP, SMALLEST_RESOLUTION
 
-Reals = NDArray[np.float64]
 Indices = NDArray[np.intp]
-Limits = Mapping[str, float | Reals]
 
 FIT_PIECE = 65_536  # families that are fitted together
 STRIDE = 1.2  # how far the search steps, in units of where the share would reach the limit
-EXCHANGES = 256  # families whose exchanges are tried together
 LEAST_STEP = 1 / 64  # of the logarithm of the cost
-
-
-def share(batch: Batch, limits: Limits) -> Reals:
-    """Return (n,) the share of the binding limit that each network takes."""
-    cost = batch.cost(tuple(limits))
-    shares = [getattr(cost, name) / limit for name, limit in limits.items()]
-    return np.max(shares, axis=0)  # type: ignore[no-any-return]
-
-
-def valid_widths(batch: Batch) -> Batch:
-    """Raise widths to what the next stage's operator needs of them, as `scaling.with_valid_widths`."""
-    kinds = batch.kinds
-    if (kinds.own == 1).all() and (kinds.divides == 1).all() and not kinds.widens.any():
-        return batch
-    batch = batch.having(batch.numbers.copy())
-    own, rows_of = kinds.own[batch.kind], np.arange(len(batch))
-    batch.width[:] = -(-batch.width // own) * own
-    widths = np.concatenate([batch.stem_width[None], batch.width])
-    grid = np.concatenate([stem_grid(batch)[None], kinds.multiple[batch.kind]])
-    before = np.zeros(len(batch), dtype=np.int64)  # index of the last part that is present
-    for stage in range(batch.stages):
-        present = batch.repeats[stage] > 0
-        asks = present & (kinds.divides > 1)[batch.kind[stage]] | present & kinds.widens[batch.kind[stage]]
-        rows = rows_of[asks]
-        entering, needed = widths[before[rows], rows], kinds.divides[batch.kind[stage, rows]]
-        free = (batch.stride[stage, rows] == 1) & (entering == widths[stage + 1, rows])
-        step = np.lcm(grid[before[rows], rows], needed)
-        raised = np.where(entering % needed == 0, entering, -(-entering // step) * step)
-        raised = np.where(free, entering, raised)
-        widths[before[rows], rows] = raised
-        must = ~free & kinds.widens[batch.kind[stage, rows]] & (widths[stage + 1, rows] <= raised)
-        wide = rows[must]
-        widths[stage + 1, wide] = (raised[must] // own[stage, wide] + 1) * own[stage, wide]
-        before = np.where(present, stage + 1, before)
-    batch.stem_width[:], batch.width[:] = widths[0], widths[1:]
-    return batch
-
-
-def stem_grid(batch: Batch) -> Numbers:
-    """Return (n,) what scaled widths of stems are rounded to a multiple of."""
-    return np.array([stem.divisor for stem in batch.kinds.stems])[batch.stem]
-
-
-def head_grid(batch: Batch) -> Numbers:
-    """Return (n,) what scaled widths of heads are rounded to a multiple of."""
-    return np.array([head.divisor for head in batch.kinds.heads])[batch.head]
-
-
-def scaled(batch: Batch, depth: Any = 1.0, width: Any = 1.0, resolution: Any = 1.0) -> Batch:
-    """Multiply repeats, widths and sides by numbers or arrays (n,) of them, as `scaling.scale`."""
-    kinds, grown = batch.kinds, batch.having(batch.numbers.copy())
-    grown.repeats[:] = np.where(batch.repeats > 0, np.maximum(1, _repeats(batch.repeats * depth)), 0)
-    grown.width[:] = _wider(batch.width, width, kinds.multiple[batch.kind])
-    grown.stem_width[:] = _wider(batch.stem_width, width, stem_grid(batch))
-    wider = _wider(batch.head_width, width, head_grid(batch))
-    grown.head_width[:] = np.where(batch.head_width > 0, wider, 0)
-    sides = batch.size[kinds.dims - 2 :]  # of a video the frames stay as many
-    grown.size[kinds.dims - 2 :] = np.where(resolution == 1, sides, round_resolution(sides * resolution))
-    return valid_widths(grown)
-
-
-def _repeats(repeats: Reals) -> Numbers:
-    return np.ceil(np.round(repeats, 9)).astype(np.int64)
-
-
-def _wider(widths: Numbers, factor: Any, multiple: Numbers) -> Numbers:
-    return np.where(factor == 1, widths, round_channels(widths * factor, multiple))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,13 +66,6 @@ def fit_all(bases: Batch, alpha: Reals, beta: Reals, gamma: Reals, limits: Limit
     return BatchFit(bases.having(numbers), phi, taken)
 
 
-def _rounding_steps(batch: Batch) -> Numbers:
-    """Return by what each number of a batch changes at least when it is scaled."""
-    widths = batch.kinds.multiple[batch.kind]
-    sides = np.full_like(batch.size, RESOLUTION_STEP)
-    return np.concatenate([[stem_grid(batch), head_grid(batch)], widths, np.ones_like(widths), sides])
-
-
 def _at(numbers: Reals | float, rows: Indices) -> Reals | float:
     return numbers if isinstance(numbers, float) else numbers[rows]
 
@@ -148,7 +75,7 @@ class _Fitting:
 
     def __init__(self, bases: Batch, coefficients: tuple[Reals, ...], limits: Limits) -> None:
         self.bases, self.coefficients, self.limits = bases, coefficients, limits
-        self.steps = _rounding_steps(bases)
+        self.steps = rounding_steps(bases)
         self.square = bases.kinds.dims == 2 and np.array_equal(*bases.size)
 
     def run(self) -> BatchFit:
@@ -278,12 +205,13 @@ class _Fitting:
         self._climb(rows, _widening(self.bases.stages))
 
     def _exchange(self, rows: Indices) -> None:
-        """Take a step up in one place, or one up against one down."""
-        stages = self.bases.stages
-        steps = [_heighten, _widen_stem, *_widening(stages), *_deepening(stages)]
-        moves = steps + [partial(_both, down=down, up=up) for down in steps for up in steps]
-        for first in range(0, len(rows), EXCHANGES):
-            self._climb(rows[first : first + EXCHANGES], moves)
+        for row in rows:
+            one = slice(row, row + 1)
+            limits = {name: float(limit[row]) for name, limit in self.limits.items()}  # type: ignore[index]
+            start = Batch(self.bases.kinds, self.bases.codes[:, one], self.numbers[:, one])
+            numbers = exchanged(start, limits, BAND, (SMALLEST_RESOLUTION, np.inf))
+            if numbers is not None:
+                self._set(rows[rows == row], numbers, self._share(rows[rows == row], numbers))
 
     def _climb(self, rows: Indices, moves: Sequence[Move]) -> None:
         """Take each network's dearest affordable move until it is in the band or none is affordable."""
@@ -291,7 +219,7 @@ class _Fitting:
             repeated = np.tile(rows, len(moves))
             moved = Batch(self.bases.kinds, self.bases.codes[:, repeated], self.numbers[:, repeated])
             for index, move in enumerate(moves):
-                move(moved[index * len(rows) : (index + 1) * len(rows)], 1)
+                move(moved[index * len(rows) : (index + 1) * len(rows)])
             moved = valid_widths(moved)
             taken = self._share(repeated, moved.numbers).reshape(len(moves), len(rows))
             taken[(taken <= self.taken[rows]) | (taken > 1)] = -1
@@ -303,34 +231,26 @@ class _Fitting:
             rows = rows[found & (taken[best, columns] < BAND)]
 
 
-# Moves change a batch in place by one rounding step, up (by = 1) or down (by = -1), where it stays valid.
+# Moves change a batch in place, one number of each network up by one rounding step.
 
-Move = Callable[[Batch, int], None]
-
-
-def _heighten(batch: Batch, by: int) -> None:
-    step = by * RESOLUTION_STEP
-    batch.size[-2:] += np.where(batch.size[-2:].min(axis=0) + step >= SMALLEST_RESOLUTION, step, 0)
+Move = Callable[[Batch], None]
 
 
-def _widen_stem(batch: Batch, by: int) -> None:
-    _add(batch.numbers[0], by * stem_grid(batch))
+def _heighten(batch: Batch) -> None:
+    batch.size[-2:] += RESOLUTION_STEP
 
 
-def _widen_head(batch: Batch, by: int) -> None:
-    _add(batch.numbers[1], np.where(batch.head_width > 0, by * head_grid(batch), 0))
+def _widen_head(batch: Batch) -> None:
+    batch.numbers[1] += np.where(batch.head_width > 0, head_grid(batch), 0)
 
 
-def _widen_stage(batch: Batch, by: int, stage: int) -> None:
-    _add(batch.width[stage], by * batch.kinds.multiple[batch.kind[stage]])
+def _widen_stage(batch: Batch, stage: int) -> None:
+    multiple = batch.kinds.multiple[batch.kind[stage]]
+    batch.width[stage] += np.where(batch.repeats[stage] > 0, multiple, 0)
 
 
-def _deepen_stage(batch: Batch, by: int, stage: int) -> None:
-    _add(batch.repeats[stage], np.where(batch.repeats[stage] > 0, by, 0))
-
-
-def _add(numbers: Numbers, steps: Numbers) -> None:
-    numbers += np.where(numbers + steps > 0, steps, 0)
+def _deepen_stage(batch: Batch, stage: int) -> None:
+    batch.repeats[stage] += batch.repeats[stage] > 0
 
 
 def _widening(stages: int) -> list[Move]:
@@ -339,9 +259,3 @@ def _widening(stages: int) -> list[Move]:
 
 def _deepening(stages: int) -> list[Move]:
     return [partial(_deepen_stage, stage=stage) for stage in range(stages)]
-
-
-def _both(batch: Batch, by: int, down: Move, up: Move) -> None:
-    down(batch, -by)
-    batch.numbers[:] = valid_widths(batch).numbers
-    up(batch, by)

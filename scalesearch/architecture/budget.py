@@ -123,20 +123,17 @@ def solve_phi(share: Callable[[float], float], limit: float = 1.0) -> float:
     return low
 
 
-def _wider_stages(network: Network, by: int = 1) -> Iterator[Network]:
+def _wider_stages(network: Network) -> Iterator[Network]:
     for index, stage in enumerate(network.stages):
-        channels = stage.channels + by * stage.multiple
-        if channels > 0:
-            yield _with_stage(network, index, replace(stage, channels=channels))
-    if network.head.channels is not None and network.head.channels + by * network.head.divisor > 0:
-        channels = network.head.channels + by * network.head.divisor
-        yield replace(network, head=replace(network.head, channels=channels))
+        yield _with_stage(network, index, replace(stage, channels=stage.channels + stage.multiple))
+    if network.head.channels is not None:
+        head = replace(network.head, channels=network.head.channels + network.head.divisor)
+        yield replace(network, head=head)
 
 
-def _deeper_stages(network: Network, by: int = 1) -> Iterator[Network]:
+def _deeper_stages(network: Network) -> Iterator[Network]:
     for index, stage in enumerate(network.stages):
-        if stage.repeats + by > 0:
-            yield _with_stage(network, index, replace(stage, repeats=stage.repeats + by))
+        yield _with_stage(network, index, replace(stage, repeats=stage.repeats + 1))
 
 
 def _with_stage(network: Network, index: int, stage: Stage) -> Network:
@@ -153,27 +150,6 @@ def _higher(network: Network, bounds: Bounds, by: int = 1) -> Iterator[Network]:
             yield replace(network, resolution=(*frames, *(side + step for side in sides)))
     elif bounds.low <= network.resolution + step <= (bounds.high or math.inf):
         yield replace(network, resolution=network.resolution + step)
-
-
-def _wider_stem(network: Network, by: int) -> Iterator[Network]:
-    channels = network.stem.channels + by * network.stem.divisor
-    if channels > 0:
-        yield with_valid_widths(replace(network, stem=replace(network.stem, channels=channels)))
-
-
-def _steps(network: Network, bounds: Bounds, by: int) -> Iterator[Network]:
-    """Yield the networks that differ by one rounding step, up (by = 1) or down (by = -1)."""
-    yield from _higher(network, bounds, by)
-    yield from _wider_stem(network, by)
-    yield from _wider_stages(network, by)
-    yield from _deeper_stages(network, by)
-
-
-def _exchanges(network: Network, bounds: Bounds) -> Iterator[Network]:
-    """Yield the networks that are a step up in one place, and those also a step down in another."""
-    yield from _steps(network, bounds, 1)
-    for lower in _steps(network, bounds, -1):
-        yield from _steps(lower, bounds, 1)
 
 
 def _widest(network: Network, share: Share, low: float = 1.0, high: float = 2.0) -> Network:
@@ -213,15 +189,13 @@ def repair(
     """Close the rounding gap: raise the share of the budget into [0.97, 1] without changing the shape.
 
     In this order, each only while the band is not reached (D3): resolution in rounding steps, the common
-    width, the repeats of single stages, the width of single stages, a step up in one place against a step
-    down in another.
+    width, the repeats of single stages, the width of single stages.
     """
     steps: tuple[tuple[str, Callable[[Network], Network]], ...] = (
         ("resolution", lambda n: _climb(n, lambda m: _higher(m, bounds), share)),
         ("width", lambda n: _widest(n, share)),
         ("repeats", lambda n: _climb(n, _deeper_stages, share)),
         ("stage width", lambda n: _climb(n, _wider_stages, share)),
-        ("exchange", lambda n: _climb(n, lambda m: _exchanges(m, bounds), share)),
     )
     used = []
     for name, step in steps:
@@ -232,6 +206,15 @@ def repair(
             used.append(name)
         network = repaired
     return network, tuple(used)
+
+
+def _exchanged(network: Network, budget: Budget, bounds: Bounds) -> Network | None:
+    from scalesearch.architecture.batch import Batch  # few fits need it, and NumPy takes its time to load
+    from scalesearch.architecture.exchange import exchanged
+
+    batch = Batch.of([network])
+    numbers = exchanged(batch, budget.limits, BAND, (bounds.low, bounds.high or math.inf))
+    return None if numbers is None else batch.having(numbers).network(0, network)
 
 
 def realised_multipliers(base: Network, network: Network) -> tuple[float, float, float]:
@@ -271,6 +254,9 @@ def fit(
     if smallest > 1:
         network, repaired = _shrunk(network, share, bounds), ("shrink",)
     network, closed = repair(network, share, bounds)
+    if isinstance(budget, Budget) and share(network) < BAND:
+        exchange = _exchanged(network, budget, bounds)
+        network, closed = exchange or network, (*closed, "exchange") if exchange else closed
     return Fit(
         phi=phi,
         network=network,

@@ -150,6 +150,12 @@ def _head(head: Head, classes: int) -> Callable[[Any, Any], Layer]:
     return layer
 
 
+@lru_cache(maxsize=1000)
+def kinds_of(*parts: Any) -> Kinds:
+    """Return the one Kinds of these attributes, so that its tables are made once."""
+    return Kinds(*parts)
+
+
 @lru_cache(maxsize=64)
 def _tabulated(kinds: Kinds, rules: str, step: int, columns: int) -> Table:
     return tabulate(getattr(kinds, rules), kinds.dims, step, columns)

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesearch.architecture.batch import Batch
-from scalesearch.architecture.batch_fit import Reals, valid_widths
+from scalesearch.architecture.batch_scaling import Reals, valid_widths
 from scalesearch.architecture.document import STAGE_FIELDS
 from scalesearch.architecture.domains import Choice, Domain, Range
-from scalesearch.architecture.kinds import FREE_OPTIONS, Kinds, Numbering, head_kind, stage_kind, stem_kind
+from scalesearch.architecture.kinds import FREE_OPTIONS, Numbering, head_kind, kinds_of, stage_kind, stem_kind
 from scalesearch.architecture.network import Head, Stage, Stem
 from scalesearch.architecture.operators import OPERATORS
 from scalesearch.architecture.polynomials import Numbers
@@ -161,7 +161,7 @@ class Sampler:
             1,
             *(value for row in self.rows for value in self._leaf(f"stages.{row}.stride", 1).options()),
         }
-        self.kinds = Kinds(
+        self.kinds = kinds_of(
             tuple(stems),
             tuple(heads),
             tuple(kinds),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from scalesearch.architecture.budget import LOWEST_PHI, Budget, Fit, fit
+from scalesearch.architecture.budget import Budget, Fit, fit
 from scalesearch.architecture.document import STAGE_FIELDS, from_document
 from scalesearch.architecture.domains import (
     Choice,
@@ -20,12 +20,12 @@ from scalesearch.architecture.domains import (
     label,
 )
 from scalesearch.architecture.encoding import encode
+from scalesearch.architecture.layers import Cost
 from scalesearch.architecture.membership import Membership, membership
 from scalesearch.architecture.network import Network
 from scalesearch.architecture.operators import OPERATORS
 from scalesearch.architecture.proxy import ProxyPolicy, make_proxy
-from scalesearch.architecture.rounding import SMALLEST_RESOLUTION
-from scalesearch.architecture.scaling import Coefficients, compound, scale, with_valid_widths
+from scalesearch.architecture.scaling import Coefficients, compound, with_valid_widths
 from scalesearch.architecture.ties import leaf_at, root
 
 
@@ -144,36 +144,14 @@ class SearchSpace:
         free = (leaf for _, leaf in leaves(self.document) if isinstance(leaf, Choice | Range))
         return prod(len(domain) for domain in free)
 
-    def smallest(self, classes: int = 1) -> int:
-        """Return the least multiply-accumulates that a deployed network for so many classes can have.
+    def least(self, classes: int = 1) -> Cost:
+        """Return the exact least cost that a deployed network for so many classes can have.
 
-        Found by coordinate descent over the leaves on the narrowest member of each candidate's family,
-        from the first values; one leaf changes at a time until none helps.
+        Each figure is the least of its own measure. Raises InputError where ties couple too much.
         """
-        chosen: dict[str, Any] = {}
-        least, improved = _floor(self.draw(_replay(chosen)), classes), True
-        while improved:
-            improved = False
-            for name, domain in self.domains().items():
-                for value in domain.samples():
-                    changed = chosen | {name: value}
-                    cost = _floor(self.draw(_replay(changed)), classes)
-                    if cost < least:
-                        least, chosen, improved = cost, changed, True
-        return least
+        from scalesearch.architecture.extremes import least  # `show` and `scale` start without NumPy
 
-
-def _floor(candidate: Candidate, classes: int) -> int:
-    narrowest = scale(candidate.at(LOWEST_PHI), width=1e-6)
-    return replace(narrowest, resolution=_least(narrowest.resolution), classes=classes).cost().flops
-
-
-def _least(resolution: int | tuple[int, ...]) -> int | tuple[int, ...]:
-    return resolution if isinstance(resolution, tuple) else min(resolution, SMALLEST_RESOLUTION)
-
-
-def _replay(chosen: Mapping[str, Any]) -> Suggest:
-    return lambda name, domain: chosen.get(name, first_values(name, domain))
+        return least(self, classes)
 
 
 def leaves(node: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:

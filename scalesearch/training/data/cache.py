@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from scalesearch.errors import InputError
 from scalesearch.training.data.dataset import ABOUT
 from scalesearch.training.data.pool import Pool
 
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 """Counted up whenever the same files would give other arrays or other splits."""
 
 SCRATCH = ".building-"
@@ -77,7 +78,9 @@ def write(
         "fingerprint": fingerprint(pool, splits, hashes),
         "resolution": pool.images.shape[-1],
         "splits": {name: len(members) for name, members in splits.items()},
-        "skipped": pool.skipped,
+        "skipped": [str(file) for file in pool.skipped],
+        "ignored": [str(file) for file in pool.ignored],
+        "left_out": Counter(file.reason for file in (*pool.skipped, *pool.ignored)),
         "demonstration": demonstration,
     }
     (folder / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")

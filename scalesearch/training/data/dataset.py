@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,9 @@ class DataSet:
     accuracies come from; `test` stays untouched by the search and is None where the data has a given
     validation part but no test part. `fingerprint` is the SHA-256 over decoded images, labels, class
     names and membership of the splits: the same content has the same one wherever it lies. `skipped`
-    names the images that could not be decoded. A pickle carries only `folder`, so that handing a data
-    set to another process costs nothing.
+    names the images that could not be decoded, `ignored` the files and folders that were not taken for
+    images, each with the reason in brackets; `left_out` counts both by reason. A pickle carries only
+    `folder`, so that handing a data set to another process costs nothing.
     """
 
     name: str
@@ -52,6 +53,8 @@ class DataSet:
     skipped: tuple[str, ...]
     demonstration: bool
     folder: Path
+    ignored: tuple[str, ...] = ()
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple[Callable[[Path], "DataSet"], tuple[Path]]:
         return open_cached, (self.folder,)
@@ -82,6 +85,8 @@ def _described(folder: Path, about: dict[str, Any]) -> DataSet:
         report=splits["report"],
         test=splits.get("test"),
         skipped=tuple(about["skipped"]),
+        ignored=tuple(about["ignored"]),
+        left_out=about["left_out"],
         demonstration=about["demonstration"],
         folder=folder,
     )

@@ -47,7 +47,7 @@ class ParquetFolder:
         classes = self._check_labels(columns)
         decoded = decode_all(self.where, lambda: self._batches(columns), scratch, progress)
         chosen = f", labels {columns.label}" if columns.other_labels else ""
-        name = f"{self.root.name} (Parquet, {decoded.formats} images{chosen})"
+        name = f"{self.root.name} (Parquet, {decoded.summary}{chosen})"
         return Pool(name, classes, decoded.images, decoded.labels, decoded.parts, decoded.skipped)
 
     def _columns(self) -> Columns:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,11 +24,22 @@ PARTS = {
 """The names that folders and files give to the parts of a data set, and what they are called here."""
 
 
+class LeftOut(NamedTuple):
+    """A file that is no part of the data, and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})"
+
+
 @dataclass(frozen=True)
 class Pool:
     """Decoded images [n, 3, side, side] uint8, labels [n] int64, and the part each came in.
 
-    `parts` holds "train", "val" or "test"; data that comes undivided is all "train".
+    `parts` holds "train", "val" or "test"; data that comes undivided is all "train". `skipped` are images
+    that could not be decoded, `ignored` files and folders that are not taken for images of a class.
     """
 
     name: str
@@ -36,7 +47,8 @@ class Pool:
     images: np.ndarray
     labels: np.ndarray
     parts: np.ndarray
-    skipped: tuple[str, ...] = ()
+    skipped: tuple[LeftOut, ...] = ()
+    ignored: tuple[LeftOut, ...] = ()
 
 
 class Source(Protocol):

@@ -1,17 +1,21 @@
 """The driver on real processes, with a formula in place of the landscape."""
 
 import json
+import os
+import signal
 import time
 from dataclasses import replace
 
 import pytest
 from formula import loss_of, make
 
-from scalesearch import load_trials
+from scalesearch import load, load_trials
+from scalesearch.architecture.document import to_document
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.documents import load_space, plain
 from scalesearch.errors import InputError, RunHeldError
 from scalesearch.search.driver import Driver, ranked
+from scalesearch.search.engines import Finished, Job
 from scalesearch.search.engines.local import LocalEngine
 from scalesearch.search.report import accuracies, best_of, counts, frame, write_optuna
 from scalesearch.search.store import RECORD, RunStore
@@ -114,6 +118,20 @@ def test_failing_trials_are_recorded_with_their_reason_and_the_run_goes_on(tmp_p
     }
     assert counts(trials, 0) == {"complete": 7, "pruned": 0, "failed": 3, "repeated": 0, "interrupted": 0}
     assert not {t.number for t in ranked(trials)} & set(failed)
+
+
+def test_a_signal_to_the_whole_group_leaves_trainings_to_the_driver(tmp_path):
+    document = to_document(load("efficientnet_b0"))
+    with LocalEngine(1, make(pause=1.0)) as engine:
+        engine.submit(Job(0, document, 1000, 0, "", ""))
+        events = []
+        while not events:
+            events += engine.wait(10)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(engine._workers[0].process.pid, number)
+        while not any(isinstance(event, Finished) for event in events):
+            events += engine.wait(10)
+    assert events[-1].outcome.status == "complete"
 
 
 def test_a_small_space_ends_as_exhausted_and_repeats_cost_no_training(tmp_path):

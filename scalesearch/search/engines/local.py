@@ -17,6 +17,8 @@ from scalesearch.search.engines import Evaluate, Event, Finished, Job, Progress
 
 PR_SET_PDEATHSIG = 1
 STOP = "stop"
+# A terminal, `timeout` and a batch system send these to the whole group; the driver says what is to be done.
+SIGNALS = signal.SIGINT, signal.SIGTERM
 
 
 def _die_with_parent() -> None:
@@ -27,7 +29,8 @@ def _die_with_parent() -> None:
 
 def _serve(make_evaluate: Callable[[], Evaluate], pipe: Connection) -> None:
     _die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears Ctrl-C and says what is to be done
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     evaluate = make_evaluate()
     pipe.send(None)
     while True:
@@ -66,8 +69,8 @@ class _Worker:
         self.ready = False
         self.pipe, theirs = context.Pipe()
         self.process: Any = context.Process(target=_serve, args=(make_evaluate, theirs), daemon=True)
-        # A child hears no Ctrl-C while it starts either: the mask is inherited, and `_serve` ignores it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # A child hears none of them while it starts either: the mask is inherited, and `_serve` ignores them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             self.process.start()
         finally:

@@ -22,6 +22,10 @@ class Outcome:
         macs: multiply-accumulates of the forward passes spent on training images.
         seconds: wall time of the training. peak_memory: bytes, of the process (CPU) or the device.
         checkpoint: the file with the trained weights, or None.
+        accumulated: parts that each batch was split into for want of memory; batch norm then took its
+            statistics from the parts.
+        deterministic: whether a repeat on the same machine with the same versions and threads gives the
+            same bits; where it is false, that is not promised.
     """
 
     status: Status
@@ -37,3 +41,5 @@ class Outcome:
     peak_memory: int = 0
     seed: int = 0
     checkpoint: str | None = None
+    accumulated: int = 1
+    deterministic: bool = False

@@ -201,7 +201,7 @@ def test_the_wheel_carries_the_documents_and_works_from_an_empty_folder(tmp_path
     empty.mkdir()
     code = (
         "import scalesearch.documents as d; print(d.__file__); print(d.find('network', 'efficientnet_b0'));"
-        "print(d.load_space('mixed').smallest(), d.load_study('default').images,"
+        "print(d.load_space('mixed').least().flops, d.load_study('default').images,"
         "d.load_recipe('proxy').batch_size, len(d.load_layout('default').panels),"
         "d.load('efficientnet_b0').cost().params)"
     )

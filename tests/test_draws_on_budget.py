@@ -181,6 +181,14 @@ def test_arrays_draw_what_single_draws_draw():
     assert np.median(np.log(many)) == pytest.approx(np.median(np.log(single)), abs=0.15)
 
 
+def test_a_space_without_a_head_section_draws_the_usual_head():
+    point = load_space("efficientnet_b0")
+    document = {name: node for name, node in point.document.items() if name != "head"}
+    space = replace(point, document=document)
+    draws = Sampler(space).draw(np.random.default_rng(0), 2)
+    assert draws.bases.cost().flops[0] == draws.candidate(0).base.cost().flops
+
+
 def test_a_space_with_endless_structures_is_refused_by_its_leaf():
     document = load_space("efficientnet_b0").document
     from scalesearch.architecture.domains import Range

@@ -32,6 +32,7 @@ def command(*arguments):
         command("show", "efficientnet_b0"),
         command("show", "efficientnet_v2_s", "--json"),
         command("scale", "efficientnet_b0", "--budget-flops", "2e9"),
+        command("space", "efficientnet_v2_s_blocks", "--samples", "100", "--budget-flops", "3e9"),
         command("--help"),
     ],
 )

@@ -80,7 +80,7 @@ def test_a_network_outside_is_told_which_field_does_not_fit():
 def test_a_space_of_one_point_is_a_space():
     point = load_space("efficientnet_b0")
     assert point.bases() == 1
-    assert 0 < point.smallest() < load("efficientnet_b0").cost().flops
+    assert 0 < point.least().flops < load("efficientnet_b0").cost().flops
     assert point.draw(random_values(np.random.default_rng(0))).base == load("efficientnet_b0")
 
 

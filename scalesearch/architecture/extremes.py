@@ -45,7 +45,7 @@ def _extreme(space: SearchSpace, classes: int, sign: int) -> Numbers:
     for document in _untied(space.document):
         sweep = Sweep(document, classes, sign)
         for resolution in _resolutions(document["resolution"], sweep):
-            best = np.minimum(best, sweep.best(resolution, best))
+            best = np.minimum(best, sweep.best(resolution, best if sign > 0 else None))
     return best
 
 
@@ -53,7 +53,8 @@ def least(space: SearchSpace, classes: int) -> Cost:
     """Return the least cost that a deployed network of any candidate can have, each measure on its own.
 
     That is what `budget.fit` can get down to: the member at LOWEST_PHI as it is, or narrowed and its
-    resolution lowered. Raises InputError as `extremes`.
+    resolution lowered. Of a video whose frame has unequal sides and coefficients of any number, the ends and
+    the shares of `_coefficients` are taken. Raises InputError as `extremes`.
     """
     best = np.full(len(MEASURES), NEVER)
     for document in _untied(space.document):
@@ -85,7 +86,7 @@ def _untied(document: Document) -> Iterator[Document]:
     options = [values(root(document, name, Same(name))[1]) for name in coupled]
     if (count := prod(len(found) for found in options)) > MOST_TIED:
         raise InputError(
-            f"the exact cost of a space allows at most {MOST_TIED:,} combinations of values that ties couple, "
+            f"for the exact cost of a space ties may couple at most {MOST_TIED:,} combinations of values, "
             f"but {', '.join(coupled)} have {count:,}"
         )
     for joint in product(*options):
@@ -150,10 +151,18 @@ def _floor(chosen: Coefficients, resolution: Any, narrow: bool, most_repeats: in
     dims = len(resolution) if isinstance(resolution, tuple) else 2
     model = Network("", resolution, Stem(8), (Stage("mbconv", 8, 1),), Head(), dims=dims)
     lowest = ANY_RESOLUTION.clamp(scale(model, resolution=chosen.gamma**LOWEST_PHI)).resolution
-    if narrow and isinstance(lowest, int):
-        lowest = SMALLEST_RESOLUTION + (lowest - SMALLEST_RESOLUTION) % RESOLUTION_STEP
+    lowest = _lowered(lowest) if narrow else lowest
     # From 1 / repeats on a smaller multiplier changes nothing.
     return _Floor(narrow, max(chosen.alpha**LOWEST_PHI, 1 / most_repeats), lowest)
+
+
+def _lowered(resolution: int | tuple[int, ...]) -> int | tuple[int, ...]:
+    """Return the resolution at which `budget.fit` stops lowering it."""
+    sides = resolution[-2:] if isinstance(resolution, tuple) else (resolution,)
+    less = max(0, (min(sides) - SMALLEST_RESOLUTION) // RESOLUTION_STEP * RESOLUTION_STEP)
+    if not isinstance(resolution, tuple):
+        return resolution - less
+    return (*resolution[:-2], *(side - less for side in sides))
 
 
 def _coefficients(document: Document, repeats: Sequence[int]) -> Iterator[Coefficients]:

@@ -170,9 +170,7 @@ def _sizes(stride: int, dims: int) -> tuple[tuple[int, ...], ...]:
     return (stride, 1, *rest), (stride, 2, *rest), (2 * stride, 1, *rest)
 
 
-def _values(
-    rule: Rule, ins: Numbers, units: Sequence[Numbers], sizes: Sequence[tuple[int, ...]]
-) -> Numbers:
+def _values(rule: Rule, ins: Numbers, units: Sequence[Numbers], sizes: Sequence[tuple[int, ...]]) -> Numbers:
     """Return (measure, size, point, width): what the layer rules give, run once over everything."""
     shape = (len(sizes), len(units), len(ins))
     every_in = np.broadcast_to(ins, shape).ravel()

@@ -73,8 +73,10 @@ class _Leaf:
     @classmethod
     def at(cls, document: Mapping[str, Any], name: str, default: Any = None) -> _Leaf:
         node: Any = document
-        for part in name.split("."):
-            node = node[int(part)] if isinstance(node, list) else node.get(part, default)
+        *sections, field = name.split(".")
+        for part in sections:
+            node = node[int(part)] if isinstance(node, list) else node.get(part, {})
+        node = node[int(field)] if isinstance(node, list) else node.get(field, default)
         return cls(name, node) if isinstance(node, list) else cls(*root(document, name, node))
 
     def options(self) -> tuple[Any, ...]:

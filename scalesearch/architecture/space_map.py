@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scalesearch.architecture.batch_fit import Reals, fit_all
+from scalesearch.architecture.batch_fit import fit_all
+from scalesearch.architecture.batch_scaling import Reals
 from scalesearch.architecture.budget import BAND
 from scalesearch.architecture.domains import Choice, Domain
 from scalesearch.architecture.layers import Cost
@@ -51,7 +52,8 @@ class SpaceMap:
 
     Attributes:
         costs: (n,) int64 each. seconds: that drawing and costing took.
-        influences: of every leaf, by the share of FLOPs, the largest first. surveyed: candidates behind it.
+        influences: of every leaf of the base, by the share of FLOPs, the largest first.
+        surveyed: candidates behind them.
     """
 
     costs: Cost
@@ -121,7 +123,7 @@ def draw_map(sampler: Sampler, n: int, seed: int, report: Report = lambda _done:
         if index * PIECE < SURVEYED:
             survey.append(draws.drawn)
         report(min(n, (index + 1) * PIECE))
-    joined = Cost(*(np.concatenate([getattr(cost, name) for cost in costs]) for name in MEASURES))
+    joined = Cost(*(np.concatenate([getattr(cost, name) for cost in costs]) for name in MEASURES))  # type: ignore[arg-type]
     seconds = perf_counter() - began
     surveyed = min(n, SURVEYED)
     logs = np.log([getattr(joined, name)[:surveyed] for name in MEASURES])
@@ -175,7 +177,8 @@ def groups(domain: Domain, values: NDArray[Any]) -> tuple[Numbers, int]:
     step = domain.step or (1 if domain.whole else None)
     if step is not None and len(domain) <= BINS:
         return np.rint((values - domain.low) / step).astype(np.intp), len(domain)
-    low, high, values = (np.log(v) if domain.log else v for v in (domain.low, domain.high, values))
+    ends = np.array([domain.low, domain.high])
+    (low, high), values = (np.log(v) if domain.log else v for v in (ends, values))
     place = (values - low) / (high - low) * BINS
     return np.clip(place.astype(np.intp), 0, BINS - 1), BINS
 
@@ -188,7 +191,7 @@ def eta_squared(group: Numbers, deviations: Reals) -> Reals:
     counts = np.maximum(1, np.bincount(group))
     between = [(np.bincount(group, weights=row) ** 2 / counts).sum() for row in deviations]
     total = np.einsum("ij,ij->i", deviations, deviations)
-    return np.divide(between, total, out=np.zeros(len(total)), where=total > 0)
+    return np.divide(between, total, out=np.zeros(len(total)), where=total > 0)  # type: ignore[no-any-return]
 
 
 def _influences(domains: Mapping[str, Domain], survey: list[Drawn], logs: Reals) -> tuple[Influence, ...]:
@@ -197,6 +200,8 @@ def _influences(domains: Mapping[str, Domain], survey: list[Drawn], logs: Reals)
     deviations -= deviations.mean(axis=1, keepdims=True)
     found = []
     for name, domain in domains.items():
+        if name.startswith("coefficients."):  # they grow a base and change none
+            continue
         group, count = groups(domain, np.concatenate([drawn[name] for drawn in survey]))
         shares = dict(zip(MEASURES, eta_squared(group, deviations).tolist(), strict=True))
         chance = (count - 1) / max(1, logs.shape[1] - 1)

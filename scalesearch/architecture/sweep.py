@@ -27,46 +27,13 @@ from scalesearch.architecture.network import Head, Stem
 from scalesearch.architecture.operators import OPERATORS
 from scalesearch.architecture.polynomials import MEASURES, Numbers
 from scalesearch.architecture.rounding import round_repeats
+from scalesearch.architecture.states import Outputs, States, merged, outputs_of
 from scalesearch.architecture.structure import SURELY_EXPANDED, Kind, Sides, costs, fits, is_open, values
 
 RISING = ("kernel", "se")  # fields with which every cost rises
 NEVER = 2**61  # above every cost
 Fields = Mapping[str, Any]
 Mask = NDArray[np.bool_]
-
-
-class States(NamedTuple):
-    """The best costs so far of networks with the same sides.
-
-    Attributes:
-        stated: (n,) width of the last part as far as that part decides it. width: (n,) as it is in the end.
-        promised: (n,) the need of the next stage for which it has been raised, or 1.
-        cost: (measure, n), or its negative where the greatest is wanted.
-    """
-
-    stated: Numbers
-    width: Numbers
-    promised: Numbers
-    cost: Numbers
-
-    def where(self, rows: Any) -> States:
-        """Return some of the states."""
-        return States(self.stated[rows], self.width[rows], self.promised[rows], self.cost[:, rows])
-
-
-def _merged(parts: list[States], bound: Numbers) -> States:
-    """Return each state once with its best costs; without those above the bound in every measure."""
-    every = States(
-        *(np.concatenate([part[i] for part in parts], axis=-1) for i in range(len(States._fields)))
-    )
-    every = every.where((every.cost <= bound[:, None]).any(axis=0))
-    order = np.lexsort(every[:3])
-    every = every.where(order)
-    new = np.ones(len(order), dtype=bool)
-    new[1:] = np.any([column[1:] != column[:-1] for column in every[:3]], axis=0)
-    starts = np.flatnonzero(new)
-    best = np.minimum.reduceat(every.cost, starts, axis=1) if len(starts) else every.cost
-    return every.where(starts)._replace(cost=best)
 
 
 Found = dict[Sides, States]
@@ -80,7 +47,7 @@ class _Parts(defaultdict[Sides, list[States]]):
 
     def merged(self, bound: Numbers) -> Found:
         """Return the states by sides, each once."""
-        return {sides: _merged(parts, bound) for sides, parts in self.items()}
+        return {sides: merged(parts, bound) for sides, parts in self.items()}
 
 
 class Row(NamedTuple):
@@ -178,7 +145,7 @@ class Sweep:
             stem = Stem(channels=1, **fields)
             stated = self._widths(section["channels"], 1, stem.divisor)
             after = stem.layer().out(Shape(inputs, sides)).size
-            outputs = _outputs(stated, stem.divisor, self.needs[0])
+            outputs = outputs_of(stated, stem.divisor, self.needs[0])
             cost = costs(stem.layer(outputs.width), np.full(len(outputs.width), inputs), sides)
             found[after].append(outputs.states(self.sign * cost))
         return found.merged(self.bound)
@@ -240,17 +207,16 @@ class _Step(NamedTuple):
 
     def taken(self, states: States, needs: Sequence[int]) -> Iterator[States]:
         """Yield the states after the stage, not yet merged; `scaling.with_valid_widths` says which."""
+        outputs = outputs_of(self.widths, self.kind.grid, needs)
         if self.kind.needed == 1 and not self.kind.widens:
-            yield self._from_any(
-                states.where(states.promised == 1), _outputs(self.widths, self.kind.grid, needs)
-            )
+            yield self._from_any(states.where(states.promised == 1), outputs)
             return
         entering, promised = states.stated[:, None], states.promised[:, None]
         free = (entering == self.widths) & (self.stride == 1)
         unraised = free | (entering % self.kind.needed == 0)
         allowed = np.where(promised == 1, unraised, ~free & (promised == self.kind.needed))
         widened = allowed & ~free & (self.widths <= states.width[:, None]) & self.kind.widens
-        yield self._from_some(states, allowed & ~widened, _outputs(self.widths, self.kind.grid, needs))
+        yield self._from_some(states, allowed & ~widened, outputs)
         yield self._widened(states.where(widened.any(axis=1)), needs)
 
     def _from_any(self, states: States, outputs: Outputs) -> States:
@@ -272,7 +238,7 @@ class _Step(NamedTuple):
     def _widened(self, states: States, needs: Sequence[int]) -> States:
         """Return the states after a stage whose width must rise above what comes in."""
         own = self.kind.own
-        outputs = _outputs((states.width // own + 1) * own, self.kind.grid, needs)
+        outputs = outputs_of((states.width // own + 1) * own, self.kind.grid, needs)
         entering = states.where(outputs.column)
         every = np.arange(len(outputs.width))
         return outputs.states(entering.cost + self._cost(entering.width, outputs.width, every))
@@ -286,27 +252,3 @@ class _Step(NamedTuple):
                 cost += (self.repeats - 1) * kind.keeping(width, self.after)[:, columns]
             np.minimum(best, self.sign * cost, out=best)
         return best
-
-
-class Outputs(NamedTuple):
-    """What a part's widths may become: as stated, or raised for a need of the next stage.
-
-    Attributes:
-        stated, width, promised: as in States. column: (n,) index of the stated width.
-    """
-
-    stated: Numbers
-    width: Numbers
-    promised: Numbers
-    column: Numbers
-
-    def states(self, cost: Numbers) -> States:
-        """Return them as states."""
-        return States(self.stated, self.width, self.promised, cost)
-
-
-def _outputs(stated: Numbers, grid: int, needs: Sequence[int]) -> Outputs:
-    columns = [np.arange(len(stated)), *(np.flatnonzero(stated % need) for need in needs)]
-    column, promised = np.concatenate(columns), np.repeat((1, *needs), [len(found) for found in columns])
-    step = np.where(promised == 1, 1, np.lcm(grid, promised))
-    return Outputs(stated[column], -(-stated[column] // step) * step, promised, column)

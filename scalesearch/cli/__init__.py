@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from scalesearch.cli.bench import bench
 from scalesearch.cli.explain import explain
 from scalesearch.cli.run import run
 from scalesearch.cli.scale import scale
@@ -34,6 +35,7 @@ app.command()(show)
 app.command()(scale)
 app.command()(verify)
 app.command()(explain)
+app.command()(bench)
 app.add_typer(space, name="space")
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from scalesearch import documents
-from scalesearch.architecture.layers import Cost
 from scalesearch.architecture.space import SearchSpace
 from scalesearch.cli.words import COSTS, number
 from scalesearch.errors import InputError
@@ -109,7 +108,7 @@ def check_reachable(request: Request, space: SearchSpace, classes: int = 1) -> N
 
     Before the data are known, one class is what any network has at least.
     """
-    least = Cost(flops=space.smallest(classes))  # to be removed: space.least(classes)
+    least = space.least(classes)
     wanted = [("flops", min(request.budgets)), *request.bounds.items()]
     for name, limit in wanted:
         if limit < getattr(least, name):

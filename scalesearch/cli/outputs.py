@@ -18,7 +18,7 @@ from scalesearch.dashboard.page import write_page
 from scalesearch.dashboard.panels.context import Reference
 from scalesearch.dashboard.summary import summary_from_report
 from scalesearch.search.records import TrialRecord
-from scalesearch.search.report import best_of, counts, frame, write_optuna
+from scalesearch.search.report import best_of, counts, frame, plan_of, write_optuna
 from scalesearch.search.store import RunStore, write_atomically
 from scalesearch.search.study import Definition
 
@@ -57,6 +57,7 @@ def make_report(definition: Definition, store: RunStore) -> dict[str, Any]:
         "trials": counts(trials, interrupted=len(asked - {t.number for t in trials})),
         "data": data,
         "images_per_trial": definition.study.images,
+        "plan": plan_of(trials),
         "seconds": round(sum(event["seconds"] for event in ended), 1),
         "ended_by": ended[-1]["ending"] if ended else None,
         "machine": ended[-1]["machine"] if ended else None,

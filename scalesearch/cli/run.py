@@ -14,6 +14,7 @@ import typer
 
 from scalesearch import documents
 from scalesearch.cli.options import BudgetsFlops, MaxActivations, MaxParams, budgets, limit, seconds
+from scalesearch.errors import InputError
 
 
 def run(
@@ -32,7 +33,9 @@ def run(
     trials: Annotated[int | None, typer.Option(min=1, help="Search trials of the whole run.")] = None,
     time: Annotated[str | None, typer.Option(help="Time of this call, such as 10m or 1h30m.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Trainings at once; 0 chooses.")] = 0,
+    workers: Annotated[
+        str, typer.Option(metavar="auto|NUMBER", help="Trainings at once; auto chooses by measuring, once.")
+    ] = "auto",
     seed: Annotated[int | None, typer.Option(help="Of proposals and trainings.")] = None,
     out: Annotated[str | None, typer.Option(help="The run folder; default runs/NAME.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
@@ -42,18 +45,28 @@ def run(
     limits = (("params", "--max-params", max_params), ("activations", "--max-activations", max_activations))
     bounds = {name: limit(option, text) for name, option, text in limits if text is not None}
     duration = seconds(time) if time is not None else None
+    at_once = workers_asked(workers)
     chosen = documents.load_study(study)
     chosen = replace(chosen, space=space or chosen.space, seed=chosen.seed if seed is None else seed)
 
     from scalesearch.cli.definition import Request
     from scalesearch.cli.session import Session
 
-    request = Request(chosen, levels, bounds, data, trials, duration, device, workers, out)
+    request = Request(chosen, levels, bounds, data, trials, duration, device, at_once, out)
     with Interruption() as interruption:
         report, code = Session(request).run(interruption.requested)
     if as_json:
         print(json.dumps(report))
     raise typer.Exit(code)
+
+
+def workers_asked(text: str) -> int:
+    """Read --workers: a number, or 0 for auto."""
+    if text == "auto":
+        return 0
+    if not text.isdecimal():
+        raise InputError(f"--workers is auto or a whole number of at least 1, but got {text!r}")
+    return int(text)
 
 
 class Interruption:

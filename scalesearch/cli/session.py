@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -19,14 +19,18 @@ from scalesearch.cli.options import seconds
 from scalesearch.cli.outputs import notice, published_networks, stored_report, write_outputs
 from scalesearch.cli.progress import DataProgress, SearchProgress
 from scalesearch.cli.studyfile import belongs, stored_source
-from scalesearch.cli.words import budget_text, exhausted_text, found_text
+from scalesearch.cli.words import budget_text, exhausted_text, found_text, ratio_text
 from scalesearch.errors import InputError
 from scalesearch.search.driver import Driver, ranked
 from scalesearch.search.engines.local import LocalEngine
 from scalesearch.search.proposals import PATIENCE
-from scalesearch.search.store import RunStore
+from scalesearch.search.records import TrialRecord
+from scalesearch.search.store import STUDY, RunStore
 from scalesearch.search.study import Definition, Limits
 from scalesearch.training.data import DataSet, load
+
+if TYPE_CHECKING:
+    from scalesearch.cli.plan import Staff
 
 
 class Session:
@@ -48,24 +52,29 @@ class Session:
 
     def run(self, stop_requested: Callable[[], bool]) -> tuple[dict[str, Any], int]:
         """Run the search; return the report and the exit code."""
-        from scalesearch.training.process import choose_device, choose_workers
+        from scalesearch.cli.plan import settings_of
+        from scalesearch.training.process import choose_device, usable_cores
 
         device = choose_device(self.request.device)
-        workers = self.request.workers or choose_workers(device)
+        settings_of(self.request.workers, device, usable_cores())
         data = self._load_data()
         check_reachable(self.request, self.space, len(data.classes))
-        definition = define(self.request, self.space, self.recipe, data, workers)
+        # Nothing that names the folder depends on the workers: they are chosen where there is work to do.
+        definition = define(self.request, self.space, self.recipe, data, workers=1)
         folder = run_folder(self.request, definition)
         self._announce(definition, data, folder)
         with RunStore(folder, self.console.print) as store:
+            chosen = None
+            if not (folder / STUDY).exists():
+                chosen = self._staff(device, store)
+                definition = define(self.request, self.space, self.recipe, data, chosen.setting.workers)
             definition = belongs(self.request, definition, store)
-            limits = self.limits
-            if _satisfied(definition, store, limits):
+            if _satisfied(definition, store, self.limits):
                 self._say_finished(store)
                 report = stored_report(folder) or write_outputs(definition, store, self.references)
                 return self._conclude(report, folder, stopped=False)
-            make = partial(make_evaluate, data.folder, self.recipe, device, _threads(device, workers))
-            stopped = self._drive(definition, store, limits, workers, make, stop_requested)
+            chosen = chosen or self._staff(device, store)
+            stopped = self._drive(definition, store, chosen, device, data, stop_requested)
             return self._conclude(write_outputs(definition, store, self.references), folder, stopped)
 
     # Resolving
@@ -86,23 +95,36 @@ class Session:
             return Limits(seconds(request.study.time), None)
         return Limits(request.time, request.trials)
 
+    def _staff(self, device: str, store: RunStore) -> Staff:
+        from scalesearch.cli.plan import is_short, staff
+
+        return staff(
+            self.request.workers,
+            device,
+            short=is_short(self.limits, self.request.study.images),
+            say=self._say,
+            peak_memory=max((trial.outcome.peak_memory for trial in store.finished), default=0),
+        )
+
     # Running
 
     def _drive(
         self,
         definition: Definition,
         store: RunStore,
-        limits: Limits,
-        workers: int,
-        make: Callable[[], Any],
+        chosen: Staff,
+        device: str,
+        data: DataSet,
         stop_requested: Callable[[], bool],
     ) -> bool:
-        started = time.monotonic()
+        started, limits, setting = time.monotonic(), self.limits, chosen.setting
+        predict = self._plan(definition, store, chosen, len(data.select) + len(data.report))
+        make = partial(make_evaluate, data.folder, self.recipe, device, setting.threads)
         with (
-            LocalEngine(workers, make) as engine,
+            LocalEngine(setting.workers, make) as engine,
             SearchProgress(self.console, definition, limits) as progress,
         ):
-            driver = Driver(definition, store, engine, progress, stop_requested)
+            driver = Driver(definition, store, engine, progress, stop_requested, predict)
             ending = driver.run(limits)
         store.append(
             "ended",
@@ -110,11 +132,29 @@ class Session:
             seconds=time.monotonic() - started,
             time=limits.time,
             trials=limits.trials,
-            machine=_machine(workers),
+            machine=_machine(setting.workers),
         )
         return ending == "stopped"
 
+    def _plan(
+        self, definition: Definition, store: RunStore, chosen: Staff, evaluated: int
+    ) -> Callable[[TrialRecord], float | None]:
+        """Tell what the run will cost and return what predicts a trial's seconds."""
+        from scalesearch.cli.plan import make_plan, predict_trial, predictor
+
+        if chosen.model is None:
+            return lambda _trial: None
+        predict = predictor(chosen.model, definition, self.recipe, evaluated)
+        plan = make_plan(definition, predict, chosen.setting.workers, chosen.model.error)
+        if plan is not None:
+            done = sum(trial.role == "search" and trial.repeats is None for trial in store.finished)
+            self._say(plan.text(self.limits, done))
+        return predict_trial(predict)
+
     # Telling
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False)
 
     def _announce(self, definition: Definition, data: DataSet, folder: Path) -> None:
         warning = notice(definition.resolved["data"])
@@ -136,6 +176,8 @@ class Session:
         exhausted = exhausted_text(report, self.space.name, PATIENCE)
         if exhausted is not None:
             self.console.print(exhausted, highlight=False)
+        if report["plan"] is not None:
+            self._say(ratio_text(report["plan"]))
         if report["best"] is not None:
             self.console.print(found_text(report, folder), highlight=False)
         elif any(report["trials"].values()) or exhausted is None:
@@ -167,12 +209,6 @@ def _finalists_done(definition: Definition, store: RunStore) -> bool:
     trained = Counter(trial.number for trial in store.finished if trial.role == "final")
     finalists = ranked(store.finished)[: finals.candidates]
     return all(trained[finalist.number] >= finals.seeds for finalist in finalists)
-
-
-def _threads(device: str, workers: int) -> int:
-    from scalesearch.training.process import usable_cores
-
-    return max(1, usable_cores() // workers) if device == "cpu" else 1
 
 
 def _machine(workers: int) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scalesearch.training.calibration import Setting
 
 COSTS = {"flops": "multiply-accumulates", "params": "parameters", "activations": "activations"}
 
@@ -79,4 +82,33 @@ def exhausted_text(report: Mapping[str, Any], space: str, patience: int) -> str 
     return (
         f"no network of the space {space} was found within {together} ({words}): "
         f"{patience} candidates in a row are above even at their smallest"
+    )
+
+
+def count_text(count: int, thing: str) -> str:
+    """Return a count with its noun: 1 training, 2 trainings."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as one would say it: 21 s, 8 min, 1 h 30 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 9.5 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+
+
+def setting_text(setting: Setting) -> str:
+    """Return how trainings share a machine: 2 trainings at once, 1 thread each."""
+    return f"{count_text(setting.workers, 'training')} at once, {count_text(setting.threads, 'thread')} each"
+
+
+def ratio_text(plan: Mapping[str, Any]) -> str:
+    """Return how predicted seconds compared with actual ones."""
+    low, high = plan["ratio_quartiles"]
+    return (
+        f"predicted against actual: trainings took {plan['ratio']:.2f} times the predicted seconds "
+        f"(median of {plan['trainings']}, quartiles {low:.2f} to {high:.2f})"
     )

@@ -94,14 +94,15 @@ def _cell(value: Any) -> str:
     )
 
 
-def _tile(heading: str, big: str, *lines: str) -> str:
+def tile(heading: str, big: str, *lines: str) -> str:
+    """Return a card with one large figure; all parts are HTML."""
     rest = "".join(f"<p>{line}</p>" for line in lines if line)
     return f'<section class="card"><h2>{heading}</h2><p class="big">{big}</p>{rest}</section>'
 
 
 def _cost_tile(summary: Summary, best: Best) -> str:
     deployed = best.trial.deployed
-    return _tile(
+    return tile(
         "What it costs",
         flops_text(deployed.flops),
         _gauge(summary, deployed),
@@ -131,7 +132,7 @@ def _accuracy_tile(best: Best) -> str:
     low, high = best.interval
     trainings = f"{best.seeds} trainings" if best.seeds != 1 else "1 training"
     interval = f"<b>{percent_text(low)}</b> to <b>{percent_text(high)}</b> (95 %), n = {trainings}"
-    return _tile("How good it is", percent_text(best.accuracy), interval, belongs)
+    return tile("How good it is", percent_text(best.accuracy), interval, belongs)
 
 
 def _certainty_tile(summary: Summary, best: Best) -> str:
@@ -142,17 +143,17 @@ def _certainty_tile(summary: Summary, best: Best) -> str:
     )
     if best.seeds < 2:
         words = "It was trained once: its own spread between seeds is not known, only the usual one."
-        return _tile("How sure that is", "unknown", words, among)
+        return tile("How sure that is", "unknown", words, among)
     if best.ties == 0:
         words = "No other candidate that was trained again lies inside the interval."
-        return _tile("How sure that is", "no ties", words, among)
+        return tile("How sure that is", "no ties", words, among)
     others = "candidate lies" if best.ties == 1 else "candidates lie"
     words = f"{best.ties} other {others} inside the interval: as good, as far as was measured."
-    return _tile("How sure that is", f"{best.ties} tie{'s' if best.ties > 1 else ''}", words, among)
+    return tile("How sure that is", f"{best.ties} tie{'s' if best.ties > 1 else ''}", words, among)
 
 
 def _data_tile(summary: Summary) -> str:
-    return _tile(
+    return tile(
         "On which data",
         escape(one_line(summary.data, 40)),
         f"<b>{summary.train_images:,}</b> images to train on, <b>{summary.val_images:,}</b> to validate",

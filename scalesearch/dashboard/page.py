@@ -54,7 +54,22 @@ def write_page(
     best = summary.best.trial.number if summary.best else None
     context = Context(budget, tuple(references), best)
     figures = [PANELS[choice.panel](trials, context=context, **choice.options) for choice in layout.panels]
-    page = _html(title, layout.title, notice, first_screen(summary, trials), figures)
+    write_figures(path, title, layout.title, first_screen(summary, trials), figures, notice)
+
+
+def write_figures(
+    path: Path,
+    title: str,
+    eyebrow: str,
+    screen: str,
+    figures: Sequence[go.Figure],
+    notice: str | None = None,
+) -> None:
+    """Write figures under a first screen, in one step; `screen` is HTML, all else is plain text.
+
+    Each figure is a card with its title and its caption, the title's subtitle.
+    """
+    page = _html(title, eyebrow, notice, screen, figures)
     unfinished = path.with_name(f"{path.name}.part")
     unfinished.write_text(page, encoding="utf-8", newline="\n")
     unfinished.replace(path)

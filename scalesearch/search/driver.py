@@ -48,9 +48,10 @@ class Driver:
         engine: Engine,
         on_status: Callable[[Status], None] = lambda _status: None,
         stop_requested: Callable[[], bool] = lambda: False,
+        predict: Callable[[TrialRecord], float | None] = lambda _trial: None,
     ) -> None:
         self.definition, self._store, self._engine = definition, store, engine
-        self._on_status, self._stop_requested = on_status, stop_requested
+        self._on_status, self._stop_requested, self._predict = on_status, stop_requested, predict
         self._proposals = Proposals(definition, store)
         finished = store.finished
         self.searched = {trial.number: trial for trial in finished if trial.role == "search"}
@@ -154,7 +155,8 @@ class Driver:
         )
         self._jobs += 1
         self._twins[trial.key] = []
-        self._running[job.number] = (replace(trial, started=time.time()), job)
+        begun = replace(trial, started=time.time(), predicted_seconds=self._predict(trial))
+        self._running[job.number] = (begun, job)
         self._engine.submit(job)
 
     # Listening

@@ -69,6 +69,7 @@ class TrialRecord:
         params: what the sampler drew, by path in the space document.
         repeats: the number of the trial whose training answers this one, or None.
         started, finished: seconds since the epoch. worker: which evaluator, from 0.
+        predicted_seconds: of the training, foretold when it began, or None.
     """
 
     number: int
@@ -85,6 +86,7 @@ class TrialRecord:
     started: float = 0.0
     finished: float = 0.0
     worker: int = 0
+    predicted_seconds: float | None = None
 
     @property
     def complete(self) -> bool:

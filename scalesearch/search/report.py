@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution
@@ -94,6 +95,25 @@ def counts(trials: Iterable[TrialRecord], interrupted: int) -> dict[str, int]:
     }
 
 
+def plan_of(trials: Iterable[TrialRecord]) -> dict[str, Any] | None:
+    """Compare predicted with actual seconds of all trainings that were predicted, or None without any.
+
+    Medians over search trainings and re-trainings; the ratio is actual over predicted, with its quartiles.
+    """
+    known = [t for t in trials if t.complete and t.repeats is None and t.predicted_seconds]
+    if not known:
+        return None
+    pairs = [(t.outcome.seconds, t.predicted_seconds or 0.0) for t in known]
+    low, ratio, high = np.quantile([actual / predicted for actual, predicted in pairs], (0.25, 0.5, 0.75))
+    return {
+        "predicted_seconds_per_trial": float(np.median([predicted for _, predicted in pairs])),
+        "actual_seconds_per_trial": float(np.median([actual for actual, _ in pairs])),
+        "ratio": float(ratio),
+        "ratio_quartiles": [float(low), float(high)],
+        "trainings": len(pairs),
+    }
+
+
 def frame(trials: Iterable[TrialRecord]) -> pd.DataFrame:
     """Return one row a trial, nested fields as JSON text."""
     return pd.DataFrame([_row(trial) for trial in trials])
@@ -134,6 +154,7 @@ def _row(t: TrialRecord) -> dict[str, Any]:
         "images": t.outcome.images,
         "macs": t.outcome.macs,
         "seconds": t.outcome.seconds,
+        "predicted_seconds": t.predicted_seconds,
         "peak_memory": t.outcome.peak_memory,
         "seed": t.outcome.seed,
         "worker": t.worker,

@@ -1,4 +1,8 @@
-"""Batches from images that stay on the training device: crop, flip, resize, normalise."""
+"""Batches from images that stay on the training device: crop, flip, cut out, resize, normalise.
+
+Every random choice is drawn on the host (`draw_*`) and carried out on the device, so that it depends on the
+seed alone, whatever the device, and so that a recorded step can be repeated with other choices.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from scalesearch.training.data import DataSet
 
 Size = tuple[int, ...]
+Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -113,36 +118,103 @@ def _reflect(positions: Tensor, side: int) -> Tensor:
     return torch.where(positions >= side, 2 * (side - 1) - positions, positions)
 
 
+def draw_shifts(n: int, padding: int, flip: bool, size: Size) -> tuple[Tensor, Tensor]:
+    """Return what `shift` takes for n images of side `size`: shifts in pixels, and which ones to mirror.
+
+    From torch's global generator of the CPU, like all that is drawn here. Raises ValueError where the
+    padding is not below the side: reflection would need pixels that are not there.
+    """
+    if padding >= min(size):
+        raise ValueError(f"crop_padding must be below the images' side, but {padding} >= {min(size)}")
+    shifts = torch.randint(-padding, padding + 1, (2, n, 1))
+    return shifts, torch.rand(n, 1) < 0.5 if flip else torch.zeros(n, 1, dtype=torch.bool)
+
+
+def shift(images: Tensor, shifts: Tensor, mirrored: Tensor) -> Tensor:
+    """Move images (n, c, h, w) by `shifts` (2, n, 1), reflected at the border; mirror `mirrored` (n, 1)."""
+    n, c, height, width = images.shape
+    device = images.device
+    rows = _reflect(torch.arange(height, device=device) + shifts[0], height)
+    columns = _reflect(torch.arange(width, device=device) + shifts[1], width)
+    columns = torch.where(mirrored, columns.flip(1), columns)
+    images = images.gather(2, rows[:, None, :, None].expand(n, c, height, width))
+    return images.gather(3, columns[:, None, None, :].expand(n, c, height, width))
+
+
 def crop_flip(images: Tensor, padding: int, flip: bool) -> Tensor:
     """Shift each image by up to `padding` pixels (reflected at the border); mirror half of them.
 
-    Equals padding by reflection and cropping back at random. (n, c, h, w) to the same shape and type;
-    randomness from torch's global generator of the CPU, whatever the images' device is.
+    Equals padding by reflection and cropping back at random. (n, c, h, w) to the same shape and type.
     """
-    n, c, height, width = images.shape
-    if padding >= min(height, width):
-        raise ValueError(
-            f"crop_padding must be below the images' side, but {padding} >= {min(height, width)}"
-        )
     if not padding and not flip:
         return images
-    shifts = torch.randint(-padding, padding + 1, (2, n, 1))
-    rows = _reflect(torch.arange(height) + shifts[0], height)
-    columns = _reflect(torch.arange(width) + shifts[1], width)
-    if flip:
-        columns = torch.where(torch.rand(n, 1) < 0.5, columns.flip(1), columns)
-    rows, columns = (t.to(images.device, non_blocking=True) for t in (rows, columns))
-    images = images.gather(2, rows[:, None, :, None].expand(n, c, height, width))
-    return images.gather(3, columns[:, None, None, :].expand(n, c, height, width))
+    draws = draw_shifts(len(images), padding, flip, images.shape[2:])
+    return shift(images, *(draw.to(images.device) for draw in draws))
+
+
+def draw_boxes(n: int, area: Range, aspect: Range) -> Tensor:
+    """Return n random boxes in the image, (n, 4) float64: top, left, height, width, as shares of its sides.
+
+    The area is uniform, the aspect (width over height, relative to the image's own) log-uniform, the place
+    uniform, as in random resized cropping (Szegedy et al. 2015, section 6). A box longer than the image is
+    cut to it, where others draw again: a fixed number of draws keeps a batch in one piece.
+    """
+    u = torch.rand(4, n, dtype=torch.float64)
+    areas = area[0] + u[0] * (area[1] - area[0])
+    aspects = aspect[0] * (aspect[1] / aspect[0]) ** u[1]
+    sides = torch.stack([areas / aspects, areas * aspects], 1).sqrt().clamp(max=1.0)
+    return torch.cat([u[2:].T * (1 - sides), sides], 1)
+
+
+def draw_corners(n: int, share: float, size: Size) -> Tensor:
+    """Return n random upper left corners, (2, n, 1), of cutouts that lie wholly inside `size`."""
+    return torch.stack(
+        [
+            torch.randint(side - covered + 1, (n, 1))
+            for side, covered in zip(size, cutout_size(share, size), strict=True)
+        ]
+    )
+
+
+def cutout_size(share: float, size: Size) -> Size:
+    """Return the sides of a cutout in pixels of images of side `size`, at least one pixel."""
+    return tuple(max(1, round(share * side)) for side in size)
+
+
+def cut_out(x: Tensor, corners: Tensor, share: float) -> Tensor:
+    """Zero a rectangle of every image (DeVries and Taylor 2017): normalised, that is the mean colour.
+
+    Args:
+        x: (n, c, h, w), any type.
+        corners: (2, n, 1), see `draw_corners`; at the size of the image or beyond nothing is covered.
+        share: of each side; the rectangle lies wholly inside, so that its area is always the same.
+    """
+    inside = []
+    for side, covered, corner in zip(x.shape[2:], cutout_size(share, x.shape[2:]), corners, strict=True):
+        positions = torch.arange(side, device=x.device)
+        inside.append((positions >= corner) & (positions < corner + covered))
+    # A copy keeps the order of the axes in memory, which filling out of place does not.
+    return x.clone().masked_fill_((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0)
+
+
+def box_weights(starts: Tensor, lengths: Tensor, inputs: int, outputs: int) -> Tensor:
+    """Return (n, outputs, inputs): area resizing, along one axis, of n intervals of it; rows sum to 1.
+
+    `starts` and `lengths`, (n,) float64 in pixels, need not be whole.
+    """
+    starts, lengths = starts[:, None, None], lengths[:, None, None]
+    bounds = torch.arange(outputs + 1, dtype=torch.float64, device=starts.device)[:, None]
+    edges = starts + bounds * lengths / outputs
+    cells = torch.arange(inputs, dtype=torch.float64, device=starts.device)
+    overlap = torch.minimum(edges[:, 1:], cells + 1) - torch.maximum(edges[:, :-1], cells)
+    return (overlap.clamp(min=0) * outputs / lengths).float()
 
 
 @lru_cache(maxsize=64)
 def area_weights(inputs: int, outputs: int, device: torch.device) -> Tensor:
     """Return the (outputs, inputs) matrix of area resizing along one axis; rows sum to 1."""
-    edges = torch.arange(outputs + 1, dtype=torch.float64) * inputs / outputs
-    cells = torch.arange(inputs, dtype=torch.float64)
-    overlap = torch.minimum(edges[1:, None], cells + 1) - torch.maximum(edges[:-1, None], cells)
-    return (overlap.clamp(min=0) * outputs / inputs).float().to(device)
+    start, length = torch.zeros(1, dtype=torch.float64), torch.full((1,), inputs, dtype=torch.float64)
+    return box_weights(start, length, inputs, outputs)[0].to(device)
 
 
 def resize(images: Tensor, size: Size) -> Tensor:
@@ -158,10 +230,26 @@ def resize(images: Tensor, size: Size) -> Tensor:
     return images
 
 
+def resize_boxes(images: Tensor, boxes: Tensor, size: Size) -> Tensor:
+    """Resize a box of each float image (n, c, h, w) to `size` by area; `boxes` (n, 4) as in `draw_boxes`.
+
+    Each output is the mean of what it covers, fractions of pixels included, so nothing aliases.
+    """
+    height, width = images.shape[-2:]
+    top, left, tall, wide = boxes.unbind(1)
+    rows = box_weights(top * height, tall * height, height, size[0])
+    columns = box_weights(left * width, wide * width, width, size[1])
+    return rows[:, None] @ (images @ columns[:, None].mT)
+
+
+def normalise(images: Tensor, data: DeviceData) -> Tensor:
+    """Return float images (n, 3, h, w) with mean 0 and deviation 1 a channel, channels last."""
+    return ((images - data.mean) / data.std).contiguous(memory_format=torch.channels_last)
+
+
 def prepare(images: Tensor, size: Size, data: DeviceData) -> Tensor:
     """Turn uint8 images (n, 3, h, w) into normalised network input (n, 3, *size), channels last."""
-    resized = resize(images.float(), size)
-    return ((resized - data.mean) / data.std).contiguous(memory_format=torch.channels_last)
+    return normalise(resize(images.float(), size), data)
 
 
 def evaluation_batches(

@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import nn
 
+_PARTS = {"key", "model", "optimizers", "average", "state"}
+
 
 def _temporary(path: Path) -> Path:
     # Beside the target, so that replacing it is one atomic step of the file system.
@@ -21,7 +23,7 @@ def write_checkpoint(path: Path, **parts: Any) -> None:
 
     Args:
         path: the file.
-        parts: `key`, which names the training; `model`, `optimizers` and `state`.
+        parts: `key`, which names the training; `model`, `optimizers`, `average` and `state`.
     """
     temporary = _temporary(path)
     torch.save(parts, temporary)
@@ -35,7 +37,7 @@ def read_checkpoint(path: Path, key: str, device: torch.device) -> dict[str, Any
     except Exception as error:  # torch raises half a dozen kinds for damaged files
         rule = "a checkpoint must be a whole file written by a training"
         raise ValueError(f"{rule}, but {path}: {error}") from error
-    if not isinstance(stored, dict) or stored.keys() != {"key", "model", "optimizers", "state"}:
+    if not isinstance(stored, dict) or stored.keys() != _PARTS:
         raise ValueError(f"a checkpoint must be written by a training, but {path} is something else")
     if stored["key"] != key:
         raise ValueError(

@@ -92,11 +92,12 @@ class Muon(Optimizer):
         nesterov = gradients.add_(momentum, alpha=group["momentum"])
         updates = orthogonalise(nesterov, group["iterations"])
         length = group["lr"] * max(1.0, rows / columns) ** 0.5
-        start = 0
-        for weight in weights:
-            stop = start + len(weight) // rows
-            weight.add_(updates[start:stop].reshape(weight.shape), alpha=-length)
-            start = stop
+        on_device = isinstance(length, Tensor)  # then a tensor, which takes no part as `alpha`
+        if on_device:
+            updates = updates * length
+        parts = torch.split(updates, [len(weight) // rows for weight in weights])
+        changes = [part.reshape(weight.shape) for part, weight in zip(parts, weights, strict=True)]
+        torch._foreach_add_(weights, changes, alpha=-1.0 if on_device else -length)
 
 
 def muon_groups(model: nn.Module) -> dict[Tensor, int]:
@@ -114,11 +115,17 @@ def muon_groups(model: nn.Module) -> dict[Tensor, int]:
 class Optimizers:
     """The two optimizers of a network, stepped and stored as one.
 
+    Args:
+        model: on its device.
+        recipe: the learning rates follow its schedule.
+        rates_on_device: keep the learning rates in tensors beside the weights, so that a recorded step
+            reads them; their products round otherwise than those with plain numbers.
+
     Attributes:
         parameters: of SGD, whose gradients the recipe's guard clips.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, *, rates_on_device: bool = False) -> None:
         convolutions = muon_groups(model)
         self.parameters = [p for p in model.parameters() if p not in convolutions]
         groups = [
@@ -135,22 +142,36 @@ class Optimizers:
         if convolutions:
             muon = Muon(convolutions, recipe.muon_learning_rate, recipe.muon_momentum, recipe.muon_iterations)
             self._all.append((muon, recipe.muon_learning_rate))
+        device = self.parameters[0].device
+        self._rates = [torch.zeros((), device=device) for _ in self._all] if rates_on_device else []
+
+    def set_rates(self, progress: float) -> None:
+        """Set the learning rates to those at a share `progress` of the training."""
+        factor = self.recipe.rate(progress)
+        for index, (optimizer, top) in enumerate(self._all):
+            rate: float | Tensor = top * factor
+            if self._rates:
+                rate = self._rates[index].fill_(rate)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+    def update(self) -> None:
+        """Take one step at the rates that are set, and clear the gradients."""
+        nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
+        for optimizer, _ in self._all:
+            optimizer.step()
+            optimizer.zero_grad()
 
     def step(self, progress: float) -> None:
         """Take one step at a share `progress` of the training, and clear the gradients."""
-        nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
-        rate = self.recipe.rate(progress)
-        for optimizer, top in self._all:
-            for group in optimizer.param_groups:
-                group["lr"] = top * rate
-            optimizer.step()
-            optimizer.zero_grad()
+        self.set_rates(progress)
+        self.update()
 
     def state_dict(self) -> list[dict[str, Any]]:
         """Return everything that continuing needs."""
         return [optimizer.state_dict() for optimizer, _ in self._all]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Continue from what `state_dict` returned; the rates are set anew before each step."""
         for (optimizer, _), state in zip(self._all, states, strict=True):
             optimizer.load_state_dict(state)

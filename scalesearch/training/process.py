@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import platform
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -46,9 +48,25 @@ def peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores(control_group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many cores this process may use: by its affinity, and by a container's share of time."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(allowed, _processor_time(control_group))))
+
+
+def _processor_time(control_group: Path) -> float:
+    """Return the cores' worth of processor time that a Linux control group (version 2 or 1) allows."""
+    try:
+        quota, period = (control_group / "cpu.max").read_text(encoding="utf-8").split()
+        return math.inf if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        pass
+    try:
+        limits = [control_group / "cpu" / f"cpu.cfs_{name}_us" for name in ("quota", "period")]
+        quota_us, period_us = (int(limit.read_text(encoding="utf-8")) for limit in limits)
+        return math.inf if quota_us < 0 else quota_us / period_us
+    except (OSError, ValueError):
+        return math.inf
 
 
 def choose_device(name: str) -> str:
@@ -64,8 +82,3 @@ def choose_device(name: str) -> str:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
     return name
-
-
-def choose_workers(device: str) -> int:
-    """Return how many trainings run at once: one single-threaded one a core, or one a GPU."""
-    return 1 if device.startswith("cuda") else usable_cores()

@@ -45,7 +45,14 @@ class Recipe:
         crop_padding: pixels of reflection padding on each side, at the data's own resolution, for random
             crops from the second time on that an image is seen: before, there is nothing to vary.
         flip: mirror an image left to right with probability 1/2, likewise.
+        crop_area: smallest and largest share of an image's area that a random resized crop keeps, in (0, 1],
+            likewise; (1, 1) crops nothing. For data that are larger than the network's input.
+        crop_aspect: least and largest width over height of such a crop, relative to the image's own.
+        cutout: side of the rectangle that is covered with the mean colour, as a share of the input's side,
+            in [0, 1), likewise; 0 covers nothing.
         phases: the resolution schedule, in order.
+        ema_decay: share of the moving average of the weights that a step keeps, in [0, 1); where it is above
+            0, the average is evaluated and stored in place of the last weights.
         norm_batches: training batches that the running statistics of batch norm are measured on anew
             after the last step, at the network's own resolution; 0 keeps the moving averages.
         proxy: how a candidate's proxy is made.
@@ -66,6 +73,10 @@ class Recipe:
     crop_padding: int = 2
     flip: bool = True
     phases: tuple[Phase, ...] = (Phase(0.5, 0.8), Phase(0.5, 1.0))
+    crop_area: tuple[float, float] = (1.0, 1.0)
+    crop_aspect: tuple[float, float] = (1.0, 1.0)
+    cutout: float = 0.0
+    ema_decay: float = 0.0
     norm_batches: int = 4
     proxy: ProxyPolicy = field(default_factory=ProxyPolicy)
     seed_deviation: float = 0.006
@@ -75,7 +86,14 @@ class Recipe:
         for name in ("batch_size", "muon_iterations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but got {getattr(self, name)}")
-        for name in ("muon_momentum", "sgd_momentum", "warmup_share", "label_smoothing"):
+        for name in (
+            "muon_momentum",
+            "sgd_momentum",
+            "warmup_share",
+            "label_smoothing",
+            "cutout",
+            "ema_decay",
+        ):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), but got {getattr(self, name)}")
         for name in ("muon_learning_rate", "sgd_learning_rate", "clip_norm"):
@@ -84,6 +102,10 @@ class Recipe:
         for name in ("weight_decay", "crop_padding", "norm_batches"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, but got {getattr(self, name)}")
+        if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
+            raise ValueError(f"crop_area must be a range in (0, 1], but got {self.crop_area}")
+        if not 0 < self.crop_aspect[0] <= self.crop_aspect[1]:
+            raise ValueError(f"crop_aspect must be a range above 0, but got {self.crop_aspect}")
         if self.seed_deviation <= 0 or self.seed_trainings < 2:
             raise ValueError(
                 f"seed_deviation must be above 0 and seed_trainings at least 2, "
@@ -92,6 +114,11 @@ class Recipe:
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"the shares of all phases must add up to 1, but add up to {total:g}")
+
+    @property
+    def crops(self) -> bool:
+        """Whether random resized crops are taken."""
+        return (self.crop_area, self.crop_aspect) != ((1.0, 1.0), (1.0, 1.0))
 
     def rate(self, progress: float) -> float:
         """Return the learning rates' factor at a share `progress` of the images: a triangle with top 1."""

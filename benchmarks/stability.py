@@ -113,7 +113,8 @@ def quantiles(values: Sequence[float]) -> str:
 def print_rows(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
     console = Console()
     console.print(
-        f"{summary['candidates']} random candidates of {summary['space']}, {summary['images']} images each, "
+        f"{summary['candidates']} random candidates of {summary['space']} on {summary['data']}, "
+        f"{summary['images']} images each, "
         f"recipe {summary['recipe']}, torch {torch.__version__}, {summary['cpu_seconds']:.0f} CPU-seconds "
         f"({summary['seconds']:.0f} s)",
         highlight=False,
@@ -149,7 +150,8 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     options = parse()
     prepare_process(1)
-    data = DeviceData.of(load(options.data))
+    dataset = load(options.data)
+    data = DeviceData.of(dataset)
     data = replace(
         data,
         select_images=data.select_images[:JUDGED],
@@ -163,6 +165,7 @@ def main() -> int:
         "schema": 1,
         "candidates": len(rows),
         "images": options.images,
+        "data": dataset.name,
         "space": options.space,
         "recipe": options.recipe,
         "budget_flops": options.budget_flops,

@@ -71,6 +71,12 @@ def test_default_space_reaches_the_band_at_every_level(budget):
         assert BAND <= fitted.share <= 1, (level, fitted.repair)
 
 
+def test_a_family_that_grows_in_resolution_alone_is_refused_by_a_limit_on_parameters_at_once():
+    b0 = load("efficientnet_b0")
+    with pytest.raises(OverBudgetError):
+        fit(b0, Coefficients.from_shares(0, 0), Budget(params=10))
+
+
 def test_repair_leaves_a_network_in_the_band_alone_and_says_what_it_did():
     b0 = load("efficientnet_b0")
     cost = b0.cost().flops

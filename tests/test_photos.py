@@ -289,6 +289,8 @@ def test_a_search_on_the_mixed_folder_beats_chance_and_names_what_is_left_out(mi
     report = json.loads(process.stdout)
     assert report["best"]["proxy_accuracy"] > 0.6  # chance is 1/3
     assert report["data"]["skipped"] == len(broken_photos())
+    assert sum(report["data"]["left_out"].values()) >= len(broken_photos())
+    assert "other files were not taken for images" in " ".join(process.stderr.split())
     told = " ".join(process.stderr.split())
     assert "6 images could not be decoded and are left out" in told
     assert "across/bomb.png (more than 178,956,970 pixels)" in told

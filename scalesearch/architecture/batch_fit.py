@@ -84,11 +84,10 @@ class _Fitting:
         lowest = np.full(len(rows), LOWEST_PHI)
         least = self._member(rows, lowest)
         smallest = self._share(rows, least)
-        limit = np.maximum(1.0, smallest)
         self.numbers, slope = self.bases.numbers, 1 / np.log(self._growth())
-        guess = slope * np.log(limit / self._share(rows, self.numbers))
+        guess = -slope * np.log(self._share(rows, self.numbers))
         span = lowest, np.full(len(rows), MOST_PHI)
-        phi, self.numbers = self._largest(rows, self._member, span, least, limit, guess, slope, 1e-6)
+        phi, self.numbers = self._largest(rows, self._member, span, least, guess, slope, 1e-6)
         self.taken = self._share(rows, self.numbers)
         self._shrink(np.flatnonzero(smallest > 1))
         for step in (self._heighten, self._widen, self._deepen, self._widen_stages, self._exchange):
@@ -116,27 +115,26 @@ class _Fitting:
         member: Callable[[Indices, Reals], Numbers],
         span: tuple[Reals, Reals],
         least: Numbers,
-        limit: Reals,
         guess: Reals,
         slope: Reals | float,
         tolerance: float,
     ) -> tuple[Reals, Numbers]:
-        """Return the largest argument in a span whose member is within the limit, and that member.
+        """Return the largest argument in a span whose member is within the limits, and that member.
 
-        `least` is the member at the span's low end, within the limit. From the guess the search steps on
-        until it has a member on either side, by what the logarithm of the share lacks times the slope, and
-        at least twice as far each time; then it bisects, until the sides are neighbours or the tolerance is
-        reached.
+        `least` is the member at the span's low end, which is returned where no other is within. From the
+        guess the search steps on until it has a member on either side, by what the logarithm of the share
+        lacks times the slope, and at least twice as far each time; then it bisects, until the sides are
+        neighbours or the tolerance is reached.
         """
         low, high = (side.copy() for side in span)
         inside, outside = least.copy(), least.copy()
-        beyond = np.zeros(len(rows), dtype=bool)  # whether `outside` holds a member over the limit
+        beyond = np.zeros(len(rows), dtype=bool)  # whether `outside` holds a member over the limits
         within = np.zeros(len(rows), dtype=bool)  # whether `inside` holds more than `least`
         probe = np.clip(guess, *span)
         step, active = np.full(len(rows), LEAST_STEP * slope), np.arange(len(rows))
         while len(active):
             numbers = member(rows[active], probe[active])
-            excess = np.log(self._share(rows[active], numbers) / limit[active])
+            excess = np.log(self._share(rows[active], numbers))
             fits = excess <= 0
             kept, refused = active[fits], active[~fits]
             low[kept], inside[:, kept], within[kept] = probe[kept], numbers[:, fits], True
@@ -192,10 +190,8 @@ class _Fitting:
     def _widen(self, rows: Indices, low: float = 1.0, high: float = 2.0) -> None:
         span = np.full(len(rows), low), np.full(len(rows), high)
         least = self._scaled_width(rows, span[0])
-        taken = self._share(rows, self.numbers[:, rows])
-        limit = np.ones(len(rows))
-        guess = np.clip(taken**-0.5, low, high)
-        _, numbers = self._largest(rows, self._scaled_width, span, least, limit, guess, 0.5, 1e-4)
+        guess = self._share(rows, self.numbers[:, rows]) ** -0.5
+        _, numbers = self._largest(rows, self._scaled_width, span, least, guess, 0.5, 1e-4)
         self._set(rows, numbers, self._share(rows, numbers))
 
     def _deepen(self, rows: Indices) -> None:

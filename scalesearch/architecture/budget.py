@@ -107,19 +107,19 @@ class OverBudgetError(ValueError):
         self.share = share
 
 
-def solve_phi(share: Callable[[float], float], limit: float = 1.0) -> float:
-    """Return the largest phi whose share is within the limit, to 1e-6; the share must not fall with phi.
+def solve_phi(share: Callable[[float], float]) -> float:
+    """Return the largest phi whose share is at most 1, to 1e-6; the share must not fall with phi.
 
-    The share at the lowest phi must be within the limit.
+    The share at the lowest phi must be at most 1.
     """
     low, high = LOWEST_PHI, 1.0
-    while share(high) <= limit:
+    while share(high) <= 1:
         if high >= MOST_PHI:
             return high
         low, high = high, high * 2
     while high - low > 1e-6:
         middle = (low + high) / 2
-        low, high = (middle, high) if share(middle) <= limit else (low, middle)
+        low, high = (middle, high) if share(middle) <= 1 else (low, middle)
     return low
 
 
@@ -248,7 +248,7 @@ def fit(
         return share(member(phi))
 
     smallest = share_at(LOWEST_PHI)
-    phi = solve_phi(share_at, max(1.0, smallest))
+    phi = solve_phi(share_at) if smallest <= 1 else LOWEST_PHI
     network = member(phi)
     repaired: tuple[str, ...] = ()
     if smallest > 1:

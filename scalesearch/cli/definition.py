@@ -69,6 +69,7 @@ def define(request: Request, space: SearchSpace, recipe: Recipe, data: DataSet, 
             _asked(request)
             | {"space": documents.plain(space), "recipe": asdict(recipe), "data": _described(data)}
         ),
+        left_out=data.left_out,
     )
 
 

@@ -55,7 +55,7 @@ def make_report(definition: Definition, store: RunStore) -> dict[str, Any]:
         "limits": dict(definition.limits),
         "best": best_of(trials, definition.report_images, definition.seed_noise),
         "trials": counts(trials, interrupted=len(asked - {t.number for t in trials})),
-        "data": data,
+        "data": data | {"left_out": dict(definition.left_out)},
         "images_per_trial": definition.study.images,
         "plan": plan_of(trials),
         "seconds": round(sum(event["seconds"] for event in ended), 1),

@@ -87,6 +87,9 @@ class Session:
         if data.skipped:
             shown = ", ".join(data.skipped[:3])
             self.console.print(f"{len(data.skipped)} images could not be decoded and are left out: {shown}")
+        if data.ignored:
+            shown = ", ".join(data.ignored[:3])
+            self.console.print(f"{len(data.ignored)} other files were not taken for images: {shown}")
         return data
 
     def _limits(self) -> Limits:

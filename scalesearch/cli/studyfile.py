@@ -12,6 +12,8 @@ from scalesearch.errors import InputError
 from scalesearch.search.store import STUDY, RunStore, write_atomically
 from scalesearch.search.study import Definition, Study, digest
 
+BESIDE = ("source", "left_out")  # what is stored of the data without being what results depend on
+
 
 def belongs(request: Request, definition: Definition, store: RunStore) -> Definition:
     """Write the study document of a new run, or check that an old one is the same study.
@@ -26,7 +28,8 @@ def belongs(request: Request, definition: Definition, store: RunStore) -> Defini
         return definition
     stored = _stored(path)
     stored.pop("documents", None)
-    stored["data"].pop("source", None)
+    for name in BESIDE:
+        stored["data"].pop(name, None)
     lag = stored.pop("lag")
     different = sorted(_differences(stored, definition.resolved))
     if different:
@@ -45,7 +48,7 @@ def _to_store(request: Request, definition: Definition) -> dict[str, Any]:
     data = definition.resolved["data"]
     source = request.data or ("digits" if data["demonstration"] else None)
     return definition.resolved | {
-        "data": data | {"source": source},
+        "data": data | {"source": source, "left_out": dict(definition.left_out)},
         "lag": definition.lag,
         "documents": origins(request.study),
     }

@@ -105,6 +105,7 @@ class Definition:
         classes, resolution: the data's. report_images: how many images reported accuracies are judged on.
         seed_noise: the recipe's measured spread between seeds.
         resolved: documents and figures as plain data; its hash names the run folder (D11).
+        left_out: files of the data that are no part of it, by reason.
     """
 
     study: Study
@@ -118,6 +119,7 @@ class Definition:
     report_images: int
     seed_noise: SeedNoise
     resolved: dict[str, Any]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:

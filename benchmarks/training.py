@@ -15,11 +15,12 @@ import argparse
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -70,7 +71,13 @@ def networks(recipe: Recipe, classes: int) -> list[Network]:
 
 def usual_process() -> ProcessPoolExecutor:
     """Return a process as a script of the usual kind has it: no allocator settings, torch's own threads."""
-    return ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (usable_cores(),))
+    return ProcessPoolExecutor(1, get_context("spawn"), _as_script)
+
+
+def _as_script() -> None:
+    # A spawned process would start the loader's by spawning, which copies the whole data set to each.
+    set_start_method("fork" if sys.platform == "linux" else None, force=True)
+    torch.set_num_threads(usable_cores())
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -182,7 +189,9 @@ def _shown(measured: dict[str, Any], form: str) -> str:
 
 def print_speeds(rows: list[dict[str, Any]], console: Console) -> None:
     names = "network", "px", "MFLOPs", "M acts", "engine", "usual loop", "ratio", "outside the step"
-    table = Table(*names, box=None, pad_edge=False, title="images per second, median [least, most]")
+    table = Table(box=None, pad_edge=False, title="images per second, median [least, most]")
+    for name in names:
+        table.add_column(name, no_wrap=True)
     for row in rows:
         cost = str(row["resolution"]), f"{row['flops'] / 1e6:.1f}", f"{row['activations'] / 1e6:.2f}"
         rates = (_shown(row[key], form) for key, form in (("engine", ",.0f"), ("usual", ",.0f")))

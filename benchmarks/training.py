@@ -43,8 +43,7 @@ from scalesearch.training.data import DataSet, load, open_cached
 from scalesearch.training.loop import train
 from scalesearch.training.process import usable_cores
 from scalesearch.training.recipe import Recipe
-from scalesearch.training.throughput import _usual_batches as usual_batches
-from scalesearch.training.throughput import engine_rate, naive_rate, outside_share
+from scalesearch.training.throughput import engine_rate, naive_rate, outside_share, usual_batches
 
 NETWORKS = Path(__file__).parent / "networks"
 FAMILIES = ("efficientnet_b0", "efficientnet_v2_s", "shufflenet_v2_x1_0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -245,10 +246,14 @@ def _usual_transform(size: tuple[int, ...], side: int) -> Any:
     return t.Compose([*varied, t.ToTensor(), t.Normalize((0.49, 0.48, 0.45), (0.25, 0.24, 0.26))])
 
 
-def _usual_batches(network: Network, data: DataSet, batch: int, loaders: int) -> Iterator[Any]:
+def usual_batches(network: Network, data: DataSet, batch: int, loaders: int) -> Iterator[Any]:
     length = EPOCH if data.folder == Path() else len(data.train)
     photos = _Photos(data.train, length, _usual_transform(network.input.size, data.resolution))
-    loader = torch.utils.data.DataLoader(photos, batch, shuffle=True, num_workers=loaders, drop_last=True)
+    # Forked, as on Linux by default: a process that was itself spawned would hand on all images by pickle.
+    context = "fork" if loaders and sys.platform == "linux" else None
+    loader = torch.utils.data.DataLoader(
+        photos, batch, shuffle=True, num_workers=loaders, drop_last=True, multiprocessing_context=context
+    )
     while True:
         with warnings.catch_warnings():
             # Python warns of a fork beside threads; the loader's processes use none of them.
@@ -276,7 +281,7 @@ def naive_rate(
     window = _Window(seconds, device)
     model = build(network).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
-    for step, (images, labels) in enumerate(_usual_batches(network, _opened(folder), batch, loaders), 1):
+    for step, (images, labels) in enumerate(usual_batches(network, _opened(folder), batch, loaders), 1):
         optimizer.zero_grad()
         loss = F.cross_entropy(model(images.to(device)), labels.to(device))
         torch.autograd.backward(loss)

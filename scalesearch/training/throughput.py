@@ -247,6 +247,7 @@ def _usual_transform(size: tuple[int, ...], side: int) -> Any:
 
 
 def usual_batches(network: Network, data: DataSet, batch: int, loaders: int) -> Iterator[Any]:
+    """Yield batches of (images, labels) without end, as the usual loop's DataLoader serves them."""
     length = EPOCH if data.folder == Path() else len(data.train)
     photos = _Photos(data.train, length, _usual_transform(network.input.size, data.resolution))
     # Forked, as on Linux by default: a process that was itself spawned would hand on all images by pickle.

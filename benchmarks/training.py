@@ -239,6 +239,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options, console, started = parse(), Console(), time.perf_counter()
+    console.width = max(console.width, 120)  # figures are the point: cut none
     os.environ.pop("OMP_NUM_THREADS", None)  # both loops set their threads themselves
     data, recipe = load(options.data), load_recipe(options.recipe)
     load_before = os.getloadavg()[0]

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from scalesearch.cli.options import seconds
 
+WIDTH = 110  # characters that the tables need
+
 
 def bench(
     budget: Annotated[str, typer.Option(help="Time of the whole call, such as 90s or 5m.")] = "90s",
@@ -37,6 +39,7 @@ def bench(
 def print_bench(found: dict[str, Any]) -> None:
     """Print what `Bench.run` returned as tables with a line on each."""
     console = Console()
+    console.width = max(console.width, WIDTH)  # figures are the point: cut none
     machine, counts = found["machine"], sorted({row["engine"]["n"] for row in found["networks"]})
     console.print(
         f"{machine['cpu']}, {machine['cores']} cores usable; device {machine['device']}; "

@@ -103,6 +103,7 @@ class Stage:
         if options.get("expand", 1) < 1:
             raise ValueError(f"expand must be at least 1, but got {options['expand']}")
         _share(se=options.get("se", 0))
+        _at_least(1, groups=options.get("groups", 1))
         return tuple(sorted(options.items()))
 
     @property

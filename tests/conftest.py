@@ -22,3 +22,14 @@ def cifar10_path() -> Path:
     if not value or not Path(value).is_dir():
         unavailable("real CIFAR-10 (SCALESEARCH_DATA)")
     return Path(value)
+
+
+@pytest.fixture
+def one_thread():
+    """Torch with one thread, as a training process has it; several would wait for a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

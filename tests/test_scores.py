@@ -41,12 +41,7 @@ def batch(network, count=IMAGES, seed=0):
     return images, torch.randint(network.classes, (count,), generator=generator)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(params=OPTIONS)

@@ -35,12 +35,7 @@ TINY = Network(
 RECIPE = Recipe(batch_size=16, phases=(Phase(0.5, 0.75), Phase(0.5, 1.0)), norm_batches=2)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

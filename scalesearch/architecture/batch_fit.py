@@ -6,9 +6,7 @@ roundings are the same. Only the search for phi begins closer to its end.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -59,15 +57,10 @@ def fit_all(bases: Batch, alpha: Reals, beta: Reals, gamma: Reals, limits: Limit
         own = {name: np.broadcast_to(limit, len(bases))[rows] for name, limit in limits.items()}
         return _Fitting(bases[rows], (alpha[rows], beta[rows], gamma[rows]), own).run()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        fits = list(pool.map(fitted, pieces))
+    fits = [fitted(rows) for rows in pieces]
     numbers = np.concatenate([fit.batch.numbers for fit in fits], axis=1)
     phi, taken = (np.concatenate([getattr(fit, name) for fit in fits]) for name in ("phi", "share"))
     return BatchFit(bases.having(numbers), phi, taken)
-
-
-def _at(numbers: Reals | float, rows: Indices) -> Reals | float:
-    return numbers if isinstance(numbers, float) else numbers[rows]
 
 
 class _Fitting:
@@ -116,7 +109,7 @@ class _Fitting:
         span: tuple[Reals, Reals],
         least: Numbers,
         guess: Reals,
-        slope: Reals | float,
+        slope: Reals,
         tolerance: float,
     ) -> tuple[Reals, Numbers]:
         """Return the largest argument in a span whose member is within the limits, and that member.
@@ -131,7 +124,7 @@ class _Fitting:
         beyond = np.zeros(len(rows), dtype=bool)  # whether `outside` holds a member over the limits
         within = np.zeros(len(rows), dtype=bool)  # whether `inside` holds more than `least`
         probe = np.clip(guess, *span)
-        step, active = np.full(len(rows), LEAST_STEP * slope), np.arange(len(rows))
+        step, active = LEAST_STEP * slope, np.arange(len(rows))
         while len(active):
             numbers = member(rows[active], probe[active])
             excess = np.log(self._share(rows[active], numbers))
@@ -139,7 +132,7 @@ class _Fitting:
             kept, refused = active[fits], active[~fits]
             low[kept], inside[:, kept], within[kept] = probe[kept], numbers[:, fits], True
             high[refused], outside[:, refused], beyond[refused] = probe[refused], numbers[:, ~fits], True
-            step[active] = np.maximum(2 * step[active], STRIDE * np.abs(excess) * _at(slope, active))
+            step[active] = np.maximum(2 * step[active], STRIDE * np.abs(excess) * slope[active])
             open_ = (high - low)[active] > tolerance
             bracketed = (beyond & within)[active] & open_
             closed = active[bracketed]
@@ -190,8 +183,9 @@ class _Fitting:
     def _widen(self, rows: Indices, low: float = 1.0, high: float = 2.0) -> None:
         span = np.full(len(rows), low), np.full(len(rows), high)
         least = self._scaled_width(rows, span[0])
-        guess = self._share(rows, self.numbers[:, rows]) ** -0.5
-        _, numbers = self._largest(rows, self._scaled_width, span, least, guess, 0.5, 1e-4)
+        slope = np.full(len(rows), 0.5)  # cost grows about as the square of the width
+        guess = self._share(rows, self.numbers[:, rows]) ** -slope
+        _, numbers = self._largest(rows, self._scaled_width, span, least, guess, slope, 1e-4)
         self._set(rows, numbers, self._share(rows, numbers))
 
     def _deepen(self, rows: Indices) -> None:
@@ -201,13 +195,12 @@ class _Fitting:
         self._climb(rows, _widening(self.bases.stages))
 
     def _exchange(self, rows: Indices) -> None:
-        for row in rows:
-            one = slice(row, row + 1)
-            limits = {name: float(limit[row]) for name, limit in self.limits.items()}  # type: ignore[index]
+        for one in rows[:, None]:
+            limits = {name: float(limit[one[0]]) for name, limit in self.limits.items()}  # type: ignore[index]
             start = Batch(self.bases.kinds, self.bases.codes[:, one], self.numbers[:, one])
             numbers = exchanged(start, limits, BAND, (SMALLEST_RESOLUTION, np.inf))
             if numbers is not None:
-                self._set(rows[rows == row], numbers, self._share(rows[rows == row], numbers))
+                self._set(one, numbers, self._share(one, numbers))
 
     def _climb(self, rows: Indices, moves: Sequence[Move]) -> None:
         """Take each network's dearest affordable move until it is in the band or none is affordable."""

@@ -223,7 +223,7 @@ def _monomials(values: Numbers, first: Numbers, rule: Rule) -> tuple[Numbers, in
 def _prove(
     rule: Rule, ins: Numbers, first: Numbers, numerators: Numbers, denominator: int, dims: int
 ) -> None:
-    """Raise ValueError where the rule and its polynomial differ at points that did not make it."""
+    """Raise NotPolynomialError where the rule and its polynomial differ at points that did not make it."""
     for further, sides in ((3, (3, 5)), (29, (6, 1))):
         units = first + further
         size = tuple(rule.stride * side for side in (*sides, 1)[:dims])

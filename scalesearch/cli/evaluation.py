@@ -8,10 +8,13 @@ from pathlib import Path
 from scalesearch.architecture.document import from_document
 from scalesearch.outcome import Outcome
 from scalesearch.search.engines import Evaluate, Job
+from scalesearch.training.graph import Execution
 from scalesearch.training.recipe import Recipe
 
 
-def make_evaluate(data_folder: Path, recipe: Recipe, device: str, threads: int) -> Evaluate:
+def make_evaluate(
+    data_folder: Path, recipe: Recipe, device: str, threads: int, execution: Execution
+) -> Evaluate:
     """Return evaluate(job, should_stop, on_progress) for this process; imports torch, opens the data."""
     from scalesearch.training.augment import DeviceData
     from scalesearch.training.data import open_cached
@@ -33,6 +36,7 @@ def make_evaluate(data_folder: Path, recipe: Recipe, device: str, threads: int) 
             checkpoint=Path(job.checkpoint),
             should_stop=should_stop,
             on_progress=on_progress,
+            execution=execution,
         )
 
     return evaluate

@@ -1,12 +1,19 @@
-"""Steps recorded once and repeated: a small network on a GPU is bound by the launching of its kernels."""
+"""How steps are carried out: recorded once and repeated, or with a compiled network, or as they come.
+
+A small network on a GPU is bound by the launching of its kernels, which a CUDA graph does away with. Not yet
+measured on a GPU.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
+from scalesearch.errors import InputError
 from scalesearch.training.augment import Size
 from scalesearch.training.batches import Batch
 
@@ -22,9 +29,10 @@ class Execution:
     """How steps are carried out; it changes speed, and results within rounding only.
 
     Attributes:
-        graph: on CUDA, record a step as a CUDA graph at each input size; the CPU has no such thing.
-        compile: let torch.compile compile the network. Each new architecture costs the compiler longer
-            than a short training saves.
+        graph: on CUDA, record a step as a CUDA graph at each input size; the CPU has no such thing. Not yet
+            measured on a GPU.
+        compile: let torch.compile compile the network, at each input size anew. On the CPU each architecture
+            costs the compiler far longer than a short training saves (docs/decisions/0006-compile.md).
     """
 
     graph: bool = True
@@ -32,6 +40,34 @@ class Execution:
 
 
 DEFAULT = Execution()
+
+
+def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return the network as compiled code that draws the random numbers of the plain one.
+
+    It is compiled as a whole or not at all: torch's ways back to plain execution, at code that it cannot
+    compile and after too many input sizes, raise RuntimeError or torch's own exceptions.
+    """
+    torch.compiler.reset()  # it would count other networks against its limit of recompilations
+    whole: Any = torch.compile(model, dynamic=False, fullgraph=True, options={"fallback_random": True})
+    return whole  # type: ignore[no-any-return]
+
+
+def check_compiler(device: torch.device | str) -> None:
+    """Raise InputError where torch.compile does not work: the CPU needs a C++ compiler, CUDA needs Triton.
+
+    Compiles one addition, which takes seconds, and many on a machine's first time.
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    x = torch.zeros(8, device=device)
+    try:
+        if x.device.type == "cpu":
+            get_cpp_compiler()  # what torch has compiled before, it would load without one
+        torch.compile(lambda x: x + 1, fullgraph=True)(x)
+    except RuntimeError as error:
+        cause = str(error).partition("\n")[0]
+        raise InputError(f"--compile needs a compiler that torch can use here, but {cause}") from error
 
 
 def record_cuda_graph(function: Callable[[], None]) -> Callable[[], None]:

@@ -81,7 +81,7 @@ def train(
 
     Raises:
         ValueError: the network does not fit the data, or the checkpoint is damaged or another training's.
-        RuntimeError: the step cannot be recorded as a CUDA graph.
+        RuntimeError: the step cannot be recorded as a CUDA graph, or the network not be compiled.
     """
     _check(network, data, images)
     task = Task(network, data, recipe, images, seed, torch.device(device), execution)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from scalesearch.training.checkpoint import read_checkpoint, write_checkpoint
 from scalesearch.training.curve import loss_curve
 from scalesearch.training.ema import WeightAverage
 from scalesearch.training.evaluation import batch_norms, evaluate, measure_norms
-from scalesearch.training.graph import Execution, Recorder
+from scalesearch.training.graph import Execution, Recorder, compiled
 from scalesearch.training.optimizer import Optimizers
 from scalesearch.training.process import peak_memory
 from scalesearch.training.recipe import Recipe
@@ -50,7 +50,8 @@ class Task:
     def key(self) -> str:
         """Return what a checkpoint must agree on to be continued."""
         parts = [to_document(self.network), asdict(self.recipe), self.images, self.seed]
-        text = json.dumps([*parts, self.data.fingerprint], sort_keys=True)
+        compiled = ["compiled"] if self.execution.compile else []  # results differ in rounding
+        text = json.dumps([*parts, self.data.fingerprint, *compiled], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def deterministic(self) -> bool:
@@ -97,10 +98,9 @@ class Training:
         self.state = _State(torch.full((self.steps,), math.nan, device=self.device), accumulated)
         self.position = torch.zeros(1, dtype=torch.int64, device=self.device)
         self.recorder = Recorder(self.take, self.recipe.batch_size, self.device) if recorded else None
-        self.forward: Any = self.model
-        if task.execution.compile:
-            torch.compiler.reset()  # it would count other networks against its limit of recompilations
-            self.forward = torch.compile(self.model, dynamic=False)
+        self.forward: Callable[[Tensor], Tensor] = (
+            compiled(self.model) if task.execution.compile else self.model
+        )
 
     def seen(self) -> int:
         """Return the number of training images so far."""

@@ -1,4 +1,4 @@
-"""Documents: networks, spaces, studies, recipes and dashboards as YAML that a user copies and edits."""
+"""Documents: networks, spaces, studies, surveys, recipes, dashboards as YAML that a user copies and edits."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from scalesearch.training.recipe import Recipe
 if TYPE_CHECKING:  # Optuna and Plotly are loaded by the commands that need them
     from scalesearch.dashboard.layout import Layout
     from scalesearch.search.study import Study
+    from scalesearch.search.survey_document import Survey
 
 __all__ = [
     "ABOUT",
@@ -36,6 +37,7 @@ __all__ = [
     "load_references",
     "load_space",
     "load_study",
+    "load_survey",
     "names",
     "network_from",
     "plain",
@@ -69,6 +71,19 @@ def load_study(name: str | Path) -> Study:
     for part, kind in (("sampler", SamplerChoice), ("finals", Finals)):
         checked(kind, document.get(part, {}), place.at(part))
     return _read_as(Study, document, place)
+
+
+def load_survey(name: str | Path) -> Survey:
+    """Return a survey by name or path."""
+    from scalesearch.search.survey_document import Block, Survey
+
+    path = find("survey", name)
+    document, place = read(path), Place(str(path))
+    blocks = document.get("trainings", [])
+    if isinstance(blocks, list):
+        for number, block in enumerate(blocks):
+            checked(Block, block, place.at("trainings", number))
+    return _read_as(Survey, document, place)
 
 
 def load_recipe(name: str | Path) -> Recipe:

@@ -18,6 +18,7 @@ FOLDERS = {
     "space": "space/searches",
     "study": "studies",
     "recipe": "studies/recipes",
+    "survey": "studies/surveys",
     "dashboard": "dashboards",
 }
 LARGEST_DOCUMENT = 1_000_000  # bytes; a document is written by hand

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -58,12 +59,11 @@ def load_trials(run: str | Path) -> tuple[TrialRecord, ...]:
     return tuple(sorted(finished, key=lambda trial: trial.number))
 
 
-class RunStore:
-    """A run folder that this process drives: use it as a context, which holds the lock."""
+class FolderLock:
+    """A folder that this process alone writes to while the context lasts."""
 
-    def __init__(self, folder: Path, on_repair: Callable[[str], None] = lambda _line: None) -> None:
-        self.folder, self._on_repair = folder, on_repair
-        self.events: list[dict[str, Any]] = []
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def __enter__(self) -> Self:
         try:
@@ -75,14 +75,12 @@ class RunStore:
             ) from error
         try:
             self._hold()
-            self._open_record()
         except BaseException:
             self._lock.close()
             raise
         return self
 
     def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._record.close()
         self._lock.close()
 
     def _hold(self) -> None:
@@ -95,6 +93,25 @@ class RunStore:
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._lock.flush()
+
+
+class RunStore:
+    """A run folder that this process drives: use it as a context, which holds the lock."""
+
+    def __init__(self, folder: Path, on_repair: Callable[[str], None] = lambda _line: None) -> None:
+        self.folder, self._on_repair = folder, on_repair
+        self.events: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        with ExitStack() as held:
+            held.enter_context(FolderLock(self.folder))
+            self._open_record()
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._record.close()
+        self._held.close()
 
     def _open_record(self) -> None:
         path = self.folder / RECORD

@@ -1,0 +1,34 @@
+"""Tables as Parquet files: read with a clear error, replaced in one step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from scalesearch.errors import InputError
+
+
+def read_parquet(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """Read a table that has at least these columns; InputError where it is damaged or another's."""
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"{path}: no readable Parquet table: {' '.join(str(error).split())}") from error
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise InputError(f"{path}: the table has no column {missing[0]!r}, so it is another kind of table")
+    return frame
+
+
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """Replace a table in one step: a reader, or a power cut, finds the old one or the new one."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        frame.to_parquet(file, index=False)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

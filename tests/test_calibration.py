@@ -309,7 +309,7 @@ def known_machine(tmp_path_factory):
 
 def test_run_prints_the_plan_and_records_how_it_came_out(tmp_path, known_machine):
     study = tmp_path / "small.yaml"
-    study.write_text("name: small\nimages: 300\nfinals: {candidates: 1, seeds: 1}\n")
+    study.write_text("name: small\nrungs: [300]\nfinals: {candidates: 1, seeds: 1}\n")
     arguments = ["run", "--budget-flops", "2e9", "--study", study, "--data", "digits", "--trials", "2"]
     code, out, err = call(*arguments, "--json", cwd=tmp_path, SCALESEARCH_CACHE=str(known_machine))
     assert code == 0, err
@@ -340,7 +340,7 @@ def test_bench_measures_both_loops_within_its_budget(tmp_path, known_machine):
     names = [row["name"] for row in found["networks"]] + found["left_out"]
     assert names == ["efficientnet_b0", "efficientnet_v2_s", "shufflenet_v2_x1_0", "fused_mbconv"]
     assert found["images"] == {
-        "default_study": documents.load_study("default").images,
+        "default_study": documents.load_study("default").rungs[0],
         "eight_epochs": 360_000,
     }
     for row in found["networks"]:

@@ -44,7 +44,7 @@ def call(*arguments, cwd, **environment):
 def small_study(tmp_path_factory):
     """A study with trainings of a second or two: the same recipe, fewer images."""
     path = tmp_path_factory.mktemp("study") / "small.yaml"
-    path.write_text("name: small\nimages: 600\nfinals: {candidates: 2, seeds: 1, share: 0.3}\n")
+    path.write_text("name: small\nrungs: [600]\nfinals: {candidates: 2, seeds: 1, share: 0.3}\n")
     return path
 
 
@@ -53,7 +53,7 @@ def forty_seconds(tmp_path_factory, cifar10_path):
     """The default study on real CIFAR-10 for 40 seconds, and what it printed."""
     cwd = tmp_path_factory.mktemp("forty")
     study = cwd / "short.yaml"
-    study.write_text("name: short\nimages: 2000\n")
+    study.write_text("name: short\nrungs: [2000]\n")
     code, out, err = call(
         *RUN, "--study", study, "--data", cifar10_path, "--time", "40s", "--out", "found", "--json", cwd=cwd
     )

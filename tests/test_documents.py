@@ -21,6 +21,7 @@ READERS = {
     "space": documents.load_space,
     "study": documents.load_study,
     "recipe": documents.load_recipe,
+    "survey": documents.load_survey,
     "dashboard": documents.load_layout,
 }
 SHIPPED = [
@@ -201,7 +202,7 @@ def test_the_wheel_carries_the_documents_and_works_from_an_empty_folder(tmp_path
     empty.mkdir()
     code = (
         "import scalesearch.documents as d; print(d.__file__); print(d.find('network', 'efficientnet_b0'));"
-        "print(d.load_space('mixed').least().flops, d.load_study('default').images,"
+        "print(d.load_space('mixed').least().flops, d.load_study('default').rungs,"
         "d.load_recipe('proxy').batch_size, len(d.load_layout('default').panels),"
         "d.load('efficientnet_b0').cost().params)"
     )

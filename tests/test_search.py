@@ -14,10 +14,11 @@ from scalesearch.architecture.document import to_document
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.documents import load_space, plain
 from scalesearch.errors import InputError, RunHeldError
-from scalesearch.search.driver import Driver, ranked
+from scalesearch.search.driver import Driver
 from scalesearch.search.engines import Finished, Job
 from scalesearch.search.engines.local import LocalEngine
 from scalesearch.search.report import accuracies, best_of, counts, frame, write_optuna
+from scalesearch.search.selection import ranked
 from scalesearch.search.store import RECORD, RunStore
 from scalesearch.search.study import Definition, Finals, Limits, SamplerChoice, Study
 from scalesearch.search.trust import SeedNoise
@@ -27,7 +28,7 @@ NOISE = SeedNoise(0.01, 5)
 
 
 def definition(space=MIXED, seed=0, finals=Finals(candidates=2, seeds=2), **study):  # noqa: B008
-    chosen = Study("test", seed=seed, images=1000, finals=finals, sampler=SamplerChoice(startup=4), **study)
+    chosen = Study("test", seed=seed, rungs=study.pop("rungs", (1000,)), finals=finals, sampler=SamplerChoice(startup=4), **study)
     resolved = {"recipe": {}, "data": {"fingerprint": "f"}, "space": plain(space), "seed": seed}
     return Definition(
         chosen,

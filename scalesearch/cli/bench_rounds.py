@@ -72,7 +72,7 @@ class Bench:
         self._device = choose_device(device)
         study = documents.load_study("default")
         self._recipe = documents.load_recipe(study.recipe)
-        self._lengths = {"default_study": study.images, "eight_epochs": EIGHT_EPOCHS}
+        self._lengths = {"default_study": study.rungs[0], "eight_epochs": EIGHT_EPOCHS}
         self._data: DataSet | None = None if data is None else load(data)
 
     def run(self) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from scalesearch import documents
 from scalesearch.architecture.space import SearchSpace
 from scalesearch.cli.words import COSTS, number
 from scalesearch.errors import InputError
+from scalesearch.search.store import load_trials
 from scalesearch.search.study import Definition, Study
 from scalesearch.search.trust import SeedNoise
+from scalesearch.search.warm_start import best_values, values_of
 from scalesearch.training.data import DataSet
 from scalesearch.training.recipe import Recipe
 
@@ -30,7 +32,8 @@ class Request:
     Attributes:
         budgets: multiply-accumulates, largest first; one is divided by the study's levels, several are the
             levels themselves. bounds: further limits by the name of the cost.
-        time: of this call, in seconds. out: the run folder.
+        time: of this call, in seconds. out: the run folder. compile: train compiled networks.
+        foreign: the space is not the study's own, so what the study starts from need not be in it.
     """
 
     study: Study
@@ -42,6 +45,8 @@ class Request:
     device: str
     workers: int
     out: str | None
+    compile: bool = False
+    foreign: bool = False
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -51,7 +56,35 @@ class Request:
         return tuple(level * self.budgets[0] for level in self.study.levels)
 
 
-def define(request: Request, space: SearchSpace, recipe: Recipe, data: DataSet, workers: int) -> Definition:
+Starts = tuple[dict[str, Any], ...]  # values by leaf
+
+
+def warm_starts(request: Request, space: SearchSpace) -> tuple[Starts, tuple[str, ...]]:
+    """Return the candidates that the study starts from, and the names that are left out of them.
+
+    Raises InputError for a name that there is not, or that the study's own space does not hold.
+    """
+    found: list[dict[str, Any]] = []
+    left_out = []
+    for name in request.study.warm_start:
+        of_run = Path(name).is_dir() and name not in documents.known_networks()
+        source = load_trials(name) if of_run else documents.load(name)
+        try:
+            values = best_values(space, source) if isinstance(source, tuple) else [values_of(space, source)]
+        except InputError:
+            if not request.foreign:
+                raise
+            values = []
+        if not values and not request.foreign:
+            raise InputError(f"warm start: no candidate of {name} is one of the space {space.name}")
+        found += [one for one in values if one not in found]
+        left_out += [] if values else [name]
+    return tuple(found), tuple(left_out)
+
+
+def define(
+    request: Request, space: SearchSpace, recipe: Recipe, data: DataSet, workers: int, starts: Starts = ()
+) -> Definition:
     """Return the study that is asked for, resolved against its documents and data."""
     study = request.study
     return Definition(
@@ -67,19 +100,23 @@ def define(request: Request, space: SearchSpace, recipe: Recipe, data: DataSet, 
         seed_noise=SeedNoise(recipe.seed_deviation, recipe.seed_trainings - 1),
         resolved=documents.plain(
             _asked(request)
+            | ({"warm_start": starts} if starts else {})
             | {"space": documents.plain(space), "recipe": asdict(recipe), "data": _described(data)}
         ),
         left_out=data.left_out,
+        warm_start=starts,
     )
 
 
 def _asked(request: Request) -> dict[str, Any]:
-    # A run without further limits or named levels keeps the digest, and so the folder, that it always had.
+    # A run without further limits, named levels or --compile keeps the digest, and so the folder, that it
+    # always had. Compiled networks round differently, so that their results are another study's.
     named = len(request.budgets) > 1
     free = (*FREE, "levels") if named else FREE
     study = {name: value for name, value in asdict(request.study).items() if name not in free}
     asked = {"study": study, "budget_flops": list(request.budgets) if named else request.budgets[0]}
-    return asked | ({"limits": dict(request.bounds)} if request.bounds else {})
+    further = {"limits": dict(request.bounds)} if request.bounds else {}
+    return asked | further | ({"compile": True} if request.compile else {})
 
 
 def _described(data: DataSet) -> dict[str, Any]:

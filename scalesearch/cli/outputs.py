@@ -17,6 +17,7 @@ from scalesearch.cli.words import limits_text
 from scalesearch.dashboard.page import write_page
 from scalesearch.dashboard.panels.context import Reference
 from scalesearch.dashboard.summary import summary_from_report
+from scalesearch.search.evidence import evidence
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.report import best_of, counts, frame, plan_of, write_optuna
 from scalesearch.search.store import RunStore, write_atomically
@@ -44,6 +45,8 @@ def make_report(definition: Definition, store: RunStore) -> dict[str, Any]:
     """Return the content of report.json; its keys are stable, paths are relative to it."""
     trials = store.finished
     asked = {event["number"] for event in store.events if event["event"] == "asked"}
+    promoted = [event for event in store.events if event["event"] == "promoted"]
+    compared = {(event["rung"], number) for event in promoted for number in event["among"]}
     ended = [event for event in store.events if event["event"] == "ended"]
     data = definition.resolved["data"]
     return {
@@ -54,10 +57,15 @@ def make_report(definition: Definition, store: RunStore) -> dict[str, Any]:
         "budgets": sorted(set(definition.levels)),
         "limits": dict(definition.limits),
         "best": best_of(trials, definition.report_images, definition.seed_noise),
-        "trials": counts(trials, interrupted=len(asked - {t.number for t in trials})),
+        "trials": counts(
+            trials,
+            interrupted=len(asked - {t.number for t in trials}),
+            pruned=len(compared - {(event["rung"], event["number"]) for event in promoted}),
+        ),
         "data": data | {"left_out": dict(definition.left_out)},
-        "images_per_trial": definition.study.images,
+        "rungs": list(definition.study.rungs),
         "plan": plan_of(trials),
+        "evidence": evidence(trials, definition.study.rungs),
         "seconds": round(sum(event["seconds"] for event in ended), 1),
         "ended_by": ended[-1]["ending"] if ended else None,
         "machine": ended[-1]["machine"] if ended else None,
@@ -70,7 +78,8 @@ def write_outputs(definition: Definition, store: RunStore, references: Sequence[
     folder, trials = store.folder, store.finished
     report = make_report(definition, store)
     frame(trials).to_parquet(folder / "trials.parquet", index=False)
-    write_optuna(folder / "optuna.journal", definition.study.name, definition.space, trials)
+    study = definition.study
+    write_optuna(folder / "optuna.journal", study.name, definition.space, trials, study.objectives)
     if report["best"] is not None:
         _write_best(folder, next(t for t in trials if t.number == report["best"]["trial"]), trials)
     write_atomically(folder / REPORT, json.dumps(report, indent=2) + "\n")
@@ -94,7 +103,8 @@ def _write_best(folder: Path, best: TrialRecord, trials: list[TrialRecord]) -> N
         network = replace(from_document(member.document), name=name)
         write_atomically(target / "network.yaml", documents.write_text(to_document(network)))
     trained = [t for t in trials if t.number == best.number and t.outcome.checkpoint]
-    weights = folder / str(trained[-1].outcome.checkpoint) if trained else None
+    longest = max(trained, key=lambda t: (t.rung, t.role == "final"), default=None)
+    weights = folder / str(longest.outcome.checkpoint) if longest else None
     if weights is not None and weights.is_file():
         shutil.copyfile(weights, proxy / "weights.safetensors")
 

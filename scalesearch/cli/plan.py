@@ -29,6 +29,7 @@ SHORT_IMAGES = 50_000  # training images of such a run, about a minute on one co
 DRAWN = 12  # proxies that stand for the space
 
 Say = Callable[[str], None]
+Predict = Callable[[Network, int], float]  # seconds of training a proxy at a rung
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ class Plan:
     """Predicted seconds of a training.
 
     Attributes:
-        typical, low, high: mean, least and most over search trainings. final: mean of the re-trainings.
+        typical, low, high: mean, least and most over first-rung trainings. final: mean of the re-trainings.
+        load: what a candidate costs over its first training: more than 1 where some are trained longer.
         finals: how many re-trainings follow. share: of the time that is kept for them.
     """
 
@@ -139,15 +141,16 @@ class Plan:
     finals: int
     share: float
     workers: int
+    load: float
 
     def trials_in(self, seconds: float) -> int:
         """Return how many search trainings fit in the time of a call; the first ones begin in any case."""
-        turns = max(1, int(seconds * (1 - self.share) / self.typical))
+        turns = max(1, int(seconds * (1 - self.share) / (self.typical * self.load)))
         return turns * self.workers
 
     def seconds_for(self, trials: int) -> float:
         """Return how long so many search trainings and the re-trainings take."""
-        turns = math.ceil(trials / self.workers) * self.typical
+        turns = math.ceil(trials / self.workers) * self.typical * self.load
         return turns + math.ceil(self.finals / self.workers) * self.final
 
     def text(self, limits: Limits, done: int) -> str:
@@ -174,35 +177,36 @@ class Plan:
         return f"{given} give about {count_text(self.trials_in(seconds), 'trial')}"
 
 
-def predictor(
-    model: SpeedModel, definition: Definition, recipe: Recipe, evaluated: int
-) -> Callable[[Network], float]:
-    """Return what predicts a training's seconds from its proxy; `evaluated` images are judged at its end."""
-    return lambda network: model.training(network, recipe, definition.study.images, evaluated)
+def predictor(model: SpeedModel, definition: Definition, recipe: Recipe, evaluated: int) -> Predict:
+    """Return what predicts a training's seconds from its proxy and rung.
+
+    `evaluated` images are judged at its end.
+    """
+    rungs = definition.study.rungs
+    return lambda network, rung: model.training(network, recipe, rungs[rung], evaluated)
 
 
-def predict_trial(predict: Callable[[Network], float]) -> Callable[[TrialRecord], float]:
+def predict_trial(predict: Predict) -> Callable[[TrialRecord], float]:
     """Return the same for a trial."""
-    return lambda trial: predict(from_document(trial.proxy.document))
+    return lambda trial: predict(from_document(trial.proxy.document), trial.rung)
 
 
-def make_plan(
-    definition: Definition, predict: Callable[[Network], float], workers: int, error: float
-) -> Plan | None:
+def make_plan(definition: Definition, predict: Predict, workers: int, error: float) -> Plan | None:
     """Predict from a handful of proxies drawn from the space; None where none of them can be fitted.
 
     The spread is that of the drawn proxies, widened by the relative `error` of the speed model.
     """
-    rng = np.random.default_rng(definition.study.seed)
+    study = definition.study
+    rng = np.random.default_rng(study.seed)
     search: list[float] = []
     for number in range(DRAWN):
         network = _proxy(definition, rng, definition.level(number))
-        search += [] if network is None else [predict(network)]
+        search += [] if network is None else [predict(network, 0)]
     top = (_proxy(definition, rng, definition.budget) for _ in range(DRAWN // 3))
-    final = [predict(network) for network in top if network is not None]
+    final = [predict(network, len(study.rungs) - 1) for network in top if network is not None]
     if not search or not final:
         return None
-    finals = definition.study.finals
+    finals = study.finals
     return Plan(
         typical=fmean(search),
         low=min(search) * (1 - min(error, 0.5)),
@@ -211,6 +215,7 @@ def make_plan(
         finals=finals.candidates * finals.seeds,
         share=finals.share,
         workers=workers,
+        load=study.images_each / study.rungs[0],
     )
 
 

@@ -7,7 +7,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from scalesearch.search.driver import Status, ranked
+from scalesearch.search.driver import Status
+from scalesearch.search.selection import ranked
 from scalesearch.search.study import Definition, Limits
 
 
@@ -49,7 +50,7 @@ class SearchProgress:
     def __call__(self, status: Status) -> None:
         """Show a driver's status."""
         done, left = self._progress(status)
-        searched = [t for t in status.trials if t.role == "search" and t.repeats is None]
+        searched = [t for t in status.trials if t.role == "search" and t.rung == 0 and t.repeats is None]
         wanted = f" of {self._limits.trials}" if self._limits.trials else ""
         top = ranked(status.trials)
         best = f"best {top[0].outcome.val_accuracy:.1%} (trial {top[0].number})" if top else "no result yet"
@@ -63,9 +64,9 @@ class SearchProgress:
         if self._limits.time is not None:
             left = max(0.0, self._limits.time - status.seconds)
             return 1 - left / self._limits.time, left
-        images = self._definition.study.images
-        finals = self._definition.study.finals
-        total = (self._limits.trials or 0) + finals.candidates * finals.seeds
-        done = sum(t.repeats is None for t in status.trials) + sum(status.running.values()) / images
-        share = min(1.0, done / total)
+        study = self._definition.study
+        finals = study.finals.candidates * study.finals.seeds * study.rungs[-1]
+        total = (self._limits.trials or 0) * study.images_each + finals
+        done = sum(t.outcome.images for t in status.trials if t.repeats is None)
+        share = min(1.0, (done + sum(status.running.values())) / total)
         return share, status.seconds * (1 - share) / share if share > 0.02 else None

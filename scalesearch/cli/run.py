@@ -8,13 +8,16 @@ import signal
 import sys
 import threading
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from scalesearch import documents
 from scalesearch.cli.options import BudgetsFlops, MaxActivations, MaxParams, budgets, limit, seconds
 from scalesearch.errors import InputError
+
+if TYPE_CHECKING:  # it loads Optuna
+    from scalesearch.search.study import SamplerChoice, Study
 
 
 def run(
@@ -37,6 +40,27 @@ def run(
         str, typer.Option(metavar="auto|NUMBER", help="Trainings at once; auto chooses by measuring, once.")
     ] = "auto",
     seed: Annotated[int | None, typer.Option(help="Of proposals and trainings.")] = None,
+    objectives: Annotated[
+        str | None, typer.Option(metavar="A,B", help="What is optimised: accuracy, flops, params ...")
+    ] = None,
+    sampler: Annotated[str | None, typer.Option(help="tpe, nsga2, gp, random ...")] = None,
+    warm_start: Annotated[
+        str | None,
+        typer.Option(metavar="A,B|none", help="Networks or run folders whose candidates come first."),
+    ] = None,
+    rungs: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Training images of each rung; the best go on.")
+    ] = None,
+    control: Annotated[
+        bool | None, typer.Option("--control/--no-control", help="Every second candidate at random.")
+    ] = None,
+    asynchronous: Annotated[
+        bool, typer.Option("--async", help="Decide by whatever has ended; a run does not repeat exactly.")
+    ] = False,
+    compile_networks: Annotated[
+        bool,
+        typer.Option("--compile", help="Train with torch.compile: another study; on a CPU it never pays."),
+    ] = False,
     out: Annotated[str | None, typer.Option(help="The run folder; default runs/NAME.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
@@ -46,18 +70,58 @@ def run(
     bounds = {name: limit(option, text) for name, option, text in limits if text is not None}
     duration = seconds(time) if time is not None else None
     at_once = workers_asked(workers)
-    chosen = documents.load_study(study)
-    chosen = replace(chosen, space=space or chosen.space, seed=chosen.seed if seed is None else seed)
+    own = documents.load_study(study)
+    chosen = replace(own, space=space or own.space, seed=own.seed if seed is None else seed)
+    chosen = changed(chosen, "--objectives", objectives=names("--objectives", objectives))
+    starts = () if warm_start == "none" else names("--warm-start", warm_start)
+    chosen = changed(chosen, "--warm-start", warm_start=starts)
+    chosen = changed(chosen, "--rungs", rungs=images(rungs))
+    chosen = changed(chosen, "--control", control=control)
+    if sampler is not None:
+        chosen = changed(chosen, "--sampler", sampler=changed(chosen.sampler, "--sampler", name=sampler))
+    if asynchronous:  # promotions too: they wait for nobody (D9)
+        chosen = replace(chosen, asynchronous=True, halving=replace(chosen.halving, rule="asynchronous"))
+    foreign = warm_start is None and chosen.space != own.space
 
     from scalesearch.cli.definition import Request
     from scalesearch.cli.session import Session
 
-    request = Request(chosen, levels, bounds, data, trials, duration, device, at_once, out)
+    request = Request(
+        chosen, levels, bounds, data, trials, duration, device, at_once, out, compile_networks, foreign
+    )
     with Interruption() as interruption:
         report, code = Session(request).run(interruption.requested)
     if as_json:
         print(json.dumps(report))
     raise typer.Exit(code)
+
+
+Changed = TypeVar("Changed", bound="Study | SamplerChoice")
+
+
+def changed(chosen: Changed, option: str, **field: Any) -> Changed:
+    """Return a part of a study with what an option says instead; None says nothing."""
+    given = {name: value for name, value in field.items() if value is not None}
+    try:
+        return replace(chosen, **given)
+    except ValueError as error:
+        raise InputError(f"{option}: {error}") from error
+
+
+def names(option: str, text: str | None) -> tuple[str, ...] | None:
+    """Read names with commas between them."""
+    found = None if text is None else tuple(part.strip() for part in text.split(","))
+    if found is not None and "" in found:
+        raise InputError(f"{option} has a name between any two commas, but got {text!r}")
+    return found
+
+
+def images(text: str | None) -> tuple[int, ...] | None:
+    """Read numbers of images with commas between them."""
+    found = names("--rungs", text)
+    if found is not None and not all(part.isdecimal() for part in found):
+        raise InputError(f"--rungs are whole numbers of images such as 20000,60000, but got {text!r}")
+    return None if found is None else tuple(int(part) for part in found)
 
 
 def workers_asked(text: str) -> int:

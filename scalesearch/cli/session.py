@@ -13,21 +13,23 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from scalesearch import documents
-from scalesearch.cli.definition import Request, check_reachable, define, run_folder
+from scalesearch.cli.definition import Request, check_reachable, define, run_folder, warm_starts
 from scalesearch.cli.evaluation import make_evaluate
 from scalesearch.cli.options import seconds
 from scalesearch.cli.outputs import notice, published_networks, stored_report, write_outputs
 from scalesearch.cli.progress import DataProgress, SearchProgress
 from scalesearch.cli.studyfile import belongs, stored_source
-from scalesearch.cli.words import budget_text, exhausted_text, found_text, ratio_text
+from scalesearch.cli.words import budget_text, evidence_text, exhausted_text, found_text, ratio_text
 from scalesearch.errors import InputError
-from scalesearch.search.driver import Driver, ranked
+from scalesearch.search.driver import Driver
 from scalesearch.search.engines.local import LocalEngine
 from scalesearch.search.proposals import PATIENCE
 from scalesearch.search.records import TrialRecord
+from scalesearch.search.selection import final_rung, ranked
 from scalesearch.search.store import STUDY, RunStore
 from scalesearch.search.study import Definition, Limits
 from scalesearch.training.data import DataSet, load
+from scalesearch.training.graph import Execution, check_compiler
 
 if TYPE_CHECKING:
     from scalesearch.cli.plan import Staff
@@ -49,6 +51,9 @@ class Session:
                 f"--space: a search trains on colour images, but {self.space.name} is for others"
             )
         check_reachable(request, self.space)
+        self.starts, left_out = warm_starts(request, self.space)
+        if left_out:
+            self._say(f"no start, as the space {self.space.name} does not hold them: {', '.join(left_out)}")
 
     def run(self, stop_requested: Callable[[], bool]) -> tuple[dict[str, Any], int]:
         """Run the search; return the report and the exit code."""
@@ -57,17 +62,19 @@ class Session:
 
         device = choose_device(self.request.device)
         settings_of(self.request.workers, device, usable_cores())
+        if self.request.compile:
+            check_compiler(device)
         data = self._load_data()
         check_reachable(self.request, self.space, len(data.classes))
         # Nothing that names the folder depends on the workers: they are chosen where there is work to do.
-        definition = define(self.request, self.space, self.recipe, data, workers=1)
+        definition = self._define(data, workers=1)
         folder = run_folder(self.request, definition)
         self._announce(definition, data, folder)
         with RunStore(folder, self.console.print) as store:
             chosen = None
             if not (folder / STUDY).exists():
                 chosen = self._staff(device, store)
-                definition = define(self.request, self.space, self.recipe, data, chosen.setting.workers)
+                definition = self._define(data, chosen.setting.workers)
             definition = belongs(self.request, definition, store)
             if _satisfied(definition, store, self.limits):
                 self._say_finished(store)
@@ -78,6 +85,9 @@ class Session:
             return self._conclude(write_outputs(definition, store, self.references), folder, stopped)
 
     # Resolving
+
+    def _define(self, data: DataSet, workers: int) -> Definition:
+        return define(self.request, self.space, self.recipe, data, workers, self.starts)
 
     def _load_data(self) -> DataSet:
         out = self.request.out
@@ -104,7 +114,7 @@ class Session:
         return staff(
             self.request.workers,
             device,
-            short=is_short(self.limits, self.request.study.images),
+            short=is_short(self.limits, self.request.study.rungs[0]),
             say=self._say,
             peak_memory=max((trial.outcome.peak_memory for trial in store.finished), default=0),
         )
@@ -122,7 +132,8 @@ class Session:
     ) -> bool:
         started, limits, setting = time.monotonic(), self.limits, chosen.setting
         predict = self._plan(definition, store, chosen, len(data.select) + len(data.report))
-        make = partial(make_evaluate, data.folder, self.recipe, device, setting.threads)
+        execution = Execution(compile=self.request.compile)
+        make = partial(make_evaluate, data.folder, self.recipe, device, setting.threads, execution)
         with (
             LocalEngine(setting.workers, make) as engine,
             SearchProgress(self.console, definition, limits) as progress,
@@ -145,12 +156,12 @@ class Session:
         """Tell what the run will cost and return what predicts a trial's seconds."""
         from scalesearch.cli.plan import make_plan, predict_trial, predictor
 
-        if chosen.model is None:
+        if chosen.model is None or self.request.compile:  # the model knows nothing of compilation
             return lambda _trial: None
         predict = predictor(chosen.model, definition, self.recipe, evaluated)
         plan = make_plan(definition, predict, chosen.setting.workers, chosen.model.error)
         if plan is not None:
-            done = sum(trial.role == "search" and trial.repeats is None for trial in store.finished)
+            done = sum(t.role == "search" and t.rung == 0 and t.repeats is None for t in store.finished)
             self._say(plan.text(self.limits, done))
         return predict_trial(predict)
 
@@ -182,6 +193,7 @@ class Session:
         if report["plan"] is not None:
             self._say(ratio_text(report["plan"]))
         if report["best"] is not None:
+            self._say(evidence_text(report["evidence"]))
             self.console.print(found_text(report, folder), highlight=False)
         elif any(report["trials"].values()) or exhausted is None:
             self.console.print("no candidate completed a training yet, so there is no result")
@@ -196,7 +208,7 @@ def _satisfied(definition: Definition, store: RunStore, limits: Limits) -> bool:
     if not store.events or store.events[-1]["event"] != "ended" or store.events[-1]["ending"] == "stopped":
         return False
     exhausted: bool = store.events[-1]["ending"] == "exhausted"
-    searched = [t for t in store.finished if t.role == "search" and t.repeats is None]
+    searched = [t for t in store.finished if t.role == "search" and t.rung == 0 and t.repeats is None]
     if not any(trial.complete for trial in searched):
         return exhausted
     if exhausted or limits.trials is not None:
@@ -209,7 +221,8 @@ def _satisfied(definition: Definition, store: RunStore, limits: Limits) -> bool:
 def _finalists_done(definition: Definition, store: RunStore) -> bool:
     """Return whether every finalist had all its trainings, which a stop or the time may have cut off."""
     finals = definition.study.finals
-    trained = Counter(trial.number for trial in store.finished if trial.role == "final")
+    rung = final_rung(store.finished)
+    trained = Counter(t.number for t in store.finished if t.role == "final" and t.rung == rung)
     finalists = ranked(store.finished)[: finals.candidates]
     return all(trained[finalist.number] >= finals.seeds for finalist in finalists)
 

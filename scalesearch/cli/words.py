@@ -85,6 +85,12 @@ def exhausted_text(report: Mapping[str, Any], space: str, patience: int) -> str 
     )
 
 
+def evidence_text(evidence: Mapping[str, Any]) -> str:
+    """Return what a run's own trials say of its result, a line each; empty where there are too few."""
+    said = [evidence[name]["text"] for name in ("control", "outlook") if evidence[name] is not None]
+    return "\n".join([*said, *(signal["text"] for signal in evidence["signals"])])
+
+
 def count_text(count: int, thing: str) -> str:
     """Return a count with its noun: 1 training, 2 trainings."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -1,24 +1,26 @@
-"""The driver: hands the proxies of proposed candidates to an engine and records what comes back.
+"""The driver: hands the proxies that are to be trained to an engine and records what comes back.
 
-One driver a run. It alone asks the sampler and writes the record. Trial n is proposed from the results of
-trials 0 to n - lag alone, told in the order of their numbers (D9), so a run repeats exactly whatever
-finishes first. Time never changes a training: it decides only whether another one begins (D8).
+One driver a run. It alone decides and writes the record; `decisions` says in which order. Time never changes
+a training: it decides only whether another one begins (D8).
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from scalesearch.outcome import Outcome
+from scalesearch.search.decisions import Decisions
 from scalesearch.search.engines import Engine, Finished, Job, Progress
-from scalesearch.search.proposals import PATIENCE, Proposals, training_key
+from scalesearch.search.proposals import PATIENCE, training_key
 from scalesearch.search.records import TrialRecord
+from scalesearch.search.rungs import Promotion
 from scalesearch.search.samplers import derived_seed
+from scalesearch.search.selection import final_rung, ranked
 from scalesearch.search.store import RunStore
 from scalesearch.search.study import Definition, Limits
 
@@ -52,16 +54,15 @@ class Driver:
     ) -> None:
         self.definition, self._store, self._engine = definition, store, engine
         self._on_status, self._stop_requested, self._predict = on_status, stop_requested, predict
-        self._proposals = Proposals(definition, store)
+        self._decisions = Decisions(definition, store)
         finished = store.finished
-        self.searched = {trial.number: trial for trial in finished if trial.role == "search"}
+        self.searched = {(trial.number, trial.rung): trial for trial in finished if trial.role == "search"}
         self.finals = [trial for trial in finished if trial.role == "final"]
-        self._unfinished = deque(self._proposals.restore(self.searched))
+        self._unfinished = deque(self._decisions.restore(self.searched))
         self._running: dict[int, tuple[TrialRecord, Job]] = {}
         self._twins: dict[str, list[TrialRecord]] = {}
         self._images: dict[int, int] = {}
         self._jobs = 0
-        self._settled = 0
         self._barren = 0
         self._phase: Literal["search", "finals"] = "search"
         self._work = store.folder / WORK
@@ -71,10 +72,10 @@ class Driver:
         """Search, then re-train the finalists; return what ended it."""
         self._started, self._limits = time.monotonic(), limits
         ending = self._search()
-        if ending == "stopped":
-            return ending
+        if ending == "stopped" or self._close_rungs():
+            return "stopped"
         self._phase = "finals"
-        return self._train_finalists() or ending
+        return "stopped" if self._train_finalists() else ending
 
     @property
     def _elapsed(self) -> float:
@@ -84,7 +85,7 @@ class Driver:
 
     def _search(self) -> Ending:
         while True:
-            while self._engine.idle and self._barren < PATIENCE and self._may_search():
+            while self._engine.idle and self._barren < PATIENCE:
                 trial = self._take_next()
                 if trial is None:
                     break
@@ -102,37 +103,44 @@ class Driver:
 
     @property
     def counted(self) -> int:
-        """Search trials that count towards a limit: complete and failed ones that are no repeats."""
-        return sum(trial.repeats is None for trial in self.searched.values())
+        """Candidates that count towards a limit: complete and failed ones that are no repeats."""
+        return sum(t.repeats is None for t in self.searched.values() if t.rung == 0)
 
-    def _may_search(self) -> bool:
+    def _may_begin(self, rung: int) -> bool:
         trials, seconds = self._limits.trials, self._limits.time
-        if trials is not None and self.counted + len(self._running) >= trials:
-            return False
+        if rung == 0 and trials is not None:
+            running = sum(t.role == "search" and t.rung == 0 for t, _ in self._running.values())
+            if self.counted + running >= trials:
+                return False
         if seconds is None:
             return True
         kept = self.definition.study.finals.share * seconds
-        return self._elapsed + self._typical_seconds() <= seconds - kept
+        return self._elapsed + self._typical_seconds(rung) <= seconds - kept
 
-    def _typical_seconds(self) -> float:
-        seconds = [t.outcome.seconds for t in self.searched.values() if t.complete and t.repeats is None]
-        return sum(seconds) / len(seconds) if seconds else 0.0
+    def _typical_seconds(self, rung: int) -> float:
+        """Return the mean of what was trained, as long as this rung's training is."""
+        trained = [t for t in self.searched.values() if t.complete and t.repeats is None]
+        images = sum(t.outcome.images for t in trained)
+        seconds = sum(t.outcome.seconds for t in trained)
+        return seconds / images * self.definition.study.rungs[rung] if images else 0.0
 
     def _take_next(self) -> TrialRecord | None:
-        """Return an unfinished or a new trial, or None where the lag wants earlier results first."""
+        """Return an unfinished training or the next decision's; None where a limit or the lag forbids it."""
         if self._unfinished:
-            return self._unfinished.popleft()
-        while self._settled in self.searched:
-            self._settled += 1
-        if self._proposals.next - self.definition.lag >= self._settled:
+            return self._unfinished.popleft() if self._may_begin(self._unfinished[0].rung) else None
+        upcoming = self._decisions.upcoming(self.searched)
+        rung = upcoming.rung if isinstance(upcoming, Promotion) else 0
+        if upcoming is None or not self._may_begin(rung):
             return None
-        trial = self._proposals.propose(self.searched)
+        trial = self._decisions.take(upcoming, self.searched)
         if trial is None:
             self._barren = PATIENCE
         return trial
 
     def _begin(self, trial: TrialRecord) -> None:
         """Train the proxy, unless its training is in the record or under way: then share that result."""
+        if (trial.number, trial.rung) in self.searched:
+            return  # trained when an earlier call closed its rungs
         known = (t for t in self.searched.values() if t.key == trial.key and t.repeats is None)
         twin = next(known, None)
         if twin is not None:
@@ -148,7 +156,7 @@ class Driver:
         job = Job(
             number=self._jobs,
             network=trial.proxy.document,
-            images=self.definition.study.images,
+            images=self.definition.study.rungs[trial.rung],
             seed=seed,
             weights=str(files.with_suffix(".safetensors")),
             checkpoint=str(files.with_suffix(".checkpoint")),
@@ -193,7 +201,7 @@ class Driver:
 
     def _finish(self, record: TrialRecord) -> None:
         if record.role == "search":
-            self.searched[record.number] = record
+            self.searched[record.number, record.rung] = record
         else:
             self.finals.append(record)
         self._store.finish(record)
@@ -212,32 +220,51 @@ class Driver:
                 self._take(event)
         self._running.clear()
 
-    # The finalists (D4)
+    # What follows the search: the rungs that it left open, then the finalists (D4)
+
+    def _close_rungs(self) -> bool:
+        """Train what the rungs still call for, wave after wave; return whether a stop was asked for."""
+        while wave := self._decisions.closing(self.searched):
+            waiting = deque(wave)
+            while True:
+                while waiting and self._engine.idle and self._may_begin(waiting[0].rung):
+                    self._begin(waiting.popleft())
+                if not self._running:
+                    break
+                if self._listen():
+                    return True
+            if waiting:
+                break
+        return False
 
     def _finalists(self) -> list[TrialRecord]:
         return ranked(self.searched.values())[: self.definition.study.finals.candidates]
 
     def _final_jobs(self) -> Iterator[tuple[TrialRecord, int]]:
-        done = {(trial.number, trial.outcome.seed) for trial in self.finals}
+        rung = final_rung(self.searched.values())
+        done = {(trial.number, trial.rung, trial.outcome.seed) for trial in self.finals}
         for turn in range(self.definition.study.finals.seeds):
             seed = derived_seed(self.definition.study.seed, "final", turn)
-            yield from ((trial, seed) for trial in self._finalists() if (trial.number, seed) not in done)
+            for trial in self._finalists():
+                if (trial.number, rung, seed) not in done:
+                    key = training_key(self.definition, trial.proxy.document, seed, rung)
+                    blank = Outcome("interrupted")
+                    yield replace(trial, role="final", rung=rung, key=key, outcome=blank), seed
 
-    def _train_finalists(self) -> Ending | None:
+    def _train_finalists(self) -> bool:
+        """Train the finalists again; return whether a stop was asked for."""
         jobs = deque(self._final_jobs())
         while True:
-            while jobs and self._engine.idle and self._fits(jobs[0][0]):
-                trial, seed = jobs.popleft()
-                key = training_key(self.definition, trial.proxy.document, seed)
-                self._submit(replace(trial, role="final", key=key, outcome=Outcome("interrupted")), seed)
+            while jobs and self._engine.idle and self._fits(jobs[0][0].rung):
+                self._submit(*jobs.popleft())
             if not self._running:
-                return None
+                return False
             if self._listen():
-                return "stopped"
+                return True
 
-    def _fits(self, trial: TrialRecord) -> bool:
+    def _fits(self, rung: int) -> bool:
         limit = self._limits.time
-        return limit is None or self._elapsed + trial.outcome.seconds <= limit
+        return limit is None or self._elapsed + self._typical_seconds(rung) <= limit
 
     def _drop_weights(self) -> None:
         """Keep the trained weights of the finalists alone."""
@@ -246,14 +273,3 @@ class Driver:
         for path in self._work.glob("*.safetensors"):
             if self._relative(str(path)) not in kept:
                 path.unlink()
-
-
-def ranked(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Return the complete search trials of the highest level reached, lowest validation loss first (D4)."""
-    complete = [t for t in trials if t.complete and t.role == "search" and t.repeats is None]
-    if not complete:
-        return []
-    level = max(t.level for t in complete)
-    return sorted(
-        (t for t in complete if t.level == level), key=lambda t: (t.outcome.val_loss or 0.0, t.number)
-    )

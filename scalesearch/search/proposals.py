@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +10,9 @@ from scalesearch.architecture.budget import Budget, Fit, OverBudgetError
 from scalesearch.architecture.document import to_document
 from scalesearch.architecture.space import Candidate
 from scalesearch.outcome import Outcome
+from scalesearch.search.objectives import directions, told
 from scalesearch.search.records import Member, TrialRecord
-from scalesearch.search.samplers import Proposer
+from scalesearch.search.samplers import Proposer, derived_seed
 from scalesearch.search.store import RunStore
 from scalesearch.search.study import Definition, digest
 
@@ -19,53 +20,60 @@ PATIENCE = 200  # repeats or discards in a row after which a space counts as exh
 
 
 class Proposals:
-    """Proposes trials in the order of their numbers and remembers in the record what it proposed."""
+    """Proposes candidates in the order of their numbers and remembers in the record what it proposed.
+
+    The arms of a study have proposers of their own: the control's draws teach the search's sampler nothing.
+    """
 
     def __init__(self, definition: Definition, store: RunStore) -> None:
         self.definition, self._store = definition, store
-        study = definition.study
-        self._proposer = Proposer(definition.space, study.sampler.name, study.sampler.startup, study.seed)
-        self._told = 0
-        self.next = 0
+        study, space = definition.study, definition.space
+        sought = directions(study.objectives)
+        self._proposers = {
+            "search": Proposer(space, study.sampler.name, study.sampler.startup, study.seed, sought),
+            "control": Proposer(space, "random", 0, derived_seed(study.seed, "control"), sought),
+        }
+        self._told: set[int] = set()
+        self._next = 0
 
-    def restore(self, finished: Mapping[int, TrialRecord]) -> list[TrialRecord]:
-        """Take up the recorded proposals again and return the trials that have no result yet."""
-        trials = []
-        for event in self._store.events:
-            if event["event"] == "asked":
-                candidate = self._proposer.restore(event["number"], event["params"])
-                self.next = event["number"] + 1
-                if event["number"] not in finished:
-                    fitted = self._fit(candidate, event["level"]), event["level"]
-                    trials.append(self._describe(event["number"], candidate, fitted, event["params"]))
-        return trials
+    def restore(
+        self, number: int, level: float, params: dict[str, Any], notes: dict[str, Any]
+    ) -> TrialRecord:
+        """Take up a recorded proposal again, as one whose result is not told yet."""
+        candidate = self._proposer(number).restore(number, params, notes)
+        self._next = number + 1
+        return self._describe(number, candidate, (self._fit(candidate, level), level), params)
 
-    def propose(self, finished: Mapping[int, TrialRecord]) -> TrialRecord | None:
-        """Return the next trial, or None where the space gives nothing that fits its level."""
-        number = self.next
-        self._tell_up_to(number - self.definition.lag, finished)
+    def propose(self, known: Iterable[TrialRecord]) -> TrialRecord | None:
+        """Return the next candidate, proposed from first-rung results, or None where none fits its level."""
+        number = self._next
+        self._tell(known)
         for attempt in range(PATIENCE):
-            candidate, params = self._proposer.ask(number, attempt)
+            given = None if attempt else self.definition.start(number)
+            candidate, params = self._proposer(number).ask(number, attempt, given)
             try:
                 trial = self._describe(number, candidate, self._deployed(candidate, number), params)
             except OverBudgetError:
-                self._proposer.discard(number)
+                self._proposer(number).discard(number)
                 continue
-            self.next = number + 1
-            self._store.append("asked", number=number, level=trial.level, params=params)
+            self._next = number + 1
+            notes = self._proposer(number).notes(number)
+            self._store.append("asked", number=number, level=trial.level, params=params, notes=notes)
             return trial
         return None
 
-    def _tell_up_to(self, last: int, finished: Mapping[int, TrialRecord]) -> None:
-        while self._told <= last:
-            trial = finished[self._told]
-            loss = trial.outcome.val_loss if trial.complete else None
-            self._proposer.tell(self._told, loss, trial.deployed.flops)
-            self._told += 1
+    def _proposer(self, number: int) -> Proposer:
+        return self._proposers[self.definition.arm(number)]
+
+    def _tell(self, known: Iterable[TrialRecord]) -> None:
+        for trial in known:
+            if trial.number not in self._told:
+                values = told(self.definition.study.objectives, trial)
+                self._proposer(trial.number).tell(trial.number, values)
+                self._told.add(trial.number)
 
     def _fit(self, candidate: Candidate, level: float) -> Fit:
-        base = replace(candidate.base, classes=self.definition.classes)
-        return replace(candidate, base=base).deployed(self.definition.budget_at(level))
+        return deployed_for(candidate, self.definition.classes, self.definition.budget_at(level))
 
     def _deployed(self, candidate: Candidate, number: int) -> tuple[Fit, float]:
         """Fit the candidate to its level, or to the next higher one that its shape can get down to."""
@@ -94,7 +102,8 @@ class Proposals:
             deployed=Member.of(_named(deployed, f"trial_{number}"), d.budget_at(level)),
             proxy=Member.of(_named(proxy, f"trial_{number}_proxy"), Budget(flops)),
             outcome=Outcome("interrupted"),
-            key=training_key(d, to_document(proxy.network), d.study.seed),
+            key=training_key(d, to_document(proxy.network), d.study.seed, rung=0),
+            arm=d.arm(number),
         )
 
 
@@ -102,9 +111,19 @@ def _named(fit: Fit, name: str) -> Fit:
     return replace(fit, network=replace(fit.network, name=name))
 
 
-def training_key(definition: Definition, proxy: Mapping[str, Any], seed: int) -> str:
-    """Return what identifies a training (D12): proxy without its name, recipe, length, data, seed."""
-    unnamed = {name: value for name, value in proxy.items() if name != "name"}
+def deployed_for(candidate: Candidate, classes: int, budget: Budget) -> Fit:
+    """Return a candidate's network for so many classes, fitted to a budget; OverBudgetError if none fits."""
+    return replace(candidate, base=replace(candidate.base, classes=classes)).deployed(budget)
+
+
+def training_key(definition: Definition, proxy: Mapping[str, Any], seed: int, rung: int) -> str:
+    """Return what identifies a training of a study (D12)."""
     fixed = definition.resolved
-    images = definition.study.images
-    return digest([unnamed, fixed["recipe"], images, fixed["data"]["fingerprint"], seed])
+    images = definition.study.rungs[rung]
+    return key_of(proxy, fixed["recipe"], images, fixed["data"]["fingerprint"], seed)
+
+
+def key_of(network: Mapping[str, Any], recipe: Any, images: int, fingerprint: str, seed: int) -> str:
+    """Return what identifies a training (D12): network without its name, recipe, length, data, seed."""
+    unnamed = {name: value for name, value in network.items() if name != "name"}
+    return digest([unnamed, recipe, images, fingerprint, seed])

@@ -11,6 +11,8 @@ from scalesearch.architecture.document import to_document
 from scalesearch.architecture.scaling import Coefficients
 from scalesearch.outcome import Outcome
 
+Arm = Literal["search", "control"]
+
 
 @dataclass(frozen=True)
 class Member:
@@ -59,13 +61,13 @@ class Member:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One finished trial: a candidate, what stands for it, and how it did.
+    """One finished training of a candidate: what was proposed, what stood for it, and how it did.
 
     Attributes:
         number: of the candidate, counted from 0 in the order in which they were proposed.
         role: "search", or "final" for a re-training of the same candidate with a fresh seed.
         level: the level of the budget that the deployed network was fitted to, in multiply-accumulates.
-        rung: which length of training, from 0.
+        rung: which length of training, from 0. arm: "control" for random draws to compare the search with.
         params: what the sampler drew, by path in the space document.
         repeats: the number of the trial whose training answers this one, or None.
         started, finished: seconds since the epoch. worker: which evaluator, from 0.
@@ -82,6 +84,7 @@ class TrialRecord:
     proxy: Member
     outcome: Outcome
     key: str
+    arm: Arm = "search"
     repeats: int | None = None
     started: float = 0.0
     finished: float = 0.0

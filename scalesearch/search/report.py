@@ -18,19 +18,24 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from scalesearch.architecture.domains import Domain
 from scalesearch.architecture.space import SearchSpace
-from scalesearch.search.driver import ranked
+from scalesearch.search.objectives import DEFAULT, OBJECTIVES, directions, measured
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.samplers import distribution
+from scalesearch.search.selection import final_rung, ranked
 from scalesearch.search.trust import Estimate, SeedNoise, estimates, ties
 
 SCHEMA = 1
 
 
 def accuracies(trials: Iterable[TrialRecord], number: int) -> list[float]:
-    """Return one candidate's reported accuracies: those of fresh seeds, else that of its search training."""
+    """Return one candidate's reported accuracies: those of fresh seeds, else that of its search training.
+
+    Only trainings of the final rung count where the candidate has any: others are not as long.
+    """
     own = [t for t in trials if t.number == number and t.complete and t.outcome.report_accuracy is not None]
-    finals = [t.outcome.report_accuracy for t in own if t.role == "final"]
-    found = finals or [t.outcome.report_accuracy for t in own if t.role == "search"]
+    rung = max((t.rung for t in own), default=0)
+    finals = [t.outcome.report_accuracy for t in own if t.role == "final" and t.rung == rung]
+    found = finals or [t.outcome.report_accuracy for t in own if t.rung == rung]
     return [accuracy for accuracy in found if accuracy is not None]
 
 
@@ -38,8 +43,8 @@ def best_estimates(
     trials: Sequence[TrialRecord], report_images: int, known: SeedNoise
 ) -> dict[int, Estimate]:
     """Estimate the accuracy of every candidate that was re-trained, or of the best one where none was."""
-    top = ranked(trials)
-    retrained = {t.number for t in trials if t.role == "final" and t.complete}
+    top, rung = ranked(trials), final_rung(trials)
+    retrained = {t.number for t in trials if t.role == "final" and t.complete and t.rung == rung}
     chosen = [t.number for t in top if t.number in retrained or t is top[0]]
     return estimates({number: accuracies(trials, number) for number in chosen}, report_images, known)
 
@@ -83,14 +88,14 @@ def best_of(trials: Sequence[TrialRecord], report_images: int, known: SeedNoise)
     }
 
 
-def counts(trials: Iterable[TrialRecord], interrupted: int) -> dict[str, int]:
-    """Count the search trials by how they ended."""
-    searched = [t for t in trials if t.role == "search"]
+def counts(trials: Iterable[TrialRecord], interrupted: int = 0, pruned: int = 0) -> dict[str, int]:
+    """Count the candidates by how they ended; pruned ones are complete, but were not trained longer."""
+    first = [t for t in trials if t.role == "search" and t.rung == 0]
     return {
-        "complete": sum(t.complete and t.repeats is None for t in searched),
-        "pruned": 0,
-        "failed": sum(t.outcome.status == "failed" and t.repeats is None for t in searched),
-        "repeated": sum(t.repeats is not None for t in searched),
+        "complete": sum(t.complete and t.repeats is None for t in first),
+        "pruned": pruned,
+        "failed": sum(t.outcome.status == "failed" and t.repeats is None for t in first),
+        "repeated": sum(t.repeats is not None for t in first),
         "interrupted": interrupted,
     }
 
@@ -123,6 +128,7 @@ def _row(t: TrialRecord) -> dict[str, Any]:
     return {
         "number": t.number,
         "role": t.role,
+        "arm": t.arm,
         "status": t.outcome.status,
         "reason": t.outcome.reason,
         "repeats": t.repeats,
@@ -166,10 +172,16 @@ def _row(t: TrialRecord) -> dict[str, Any]:
     }
 
 
-def write_optuna(path: Path, name: str, space: SearchSpace, trials: Iterable[TrialRecord]) -> None:
+def write_optuna(
+    path: Path,
+    name: str,
+    space: SearchSpace,
+    trials: Iterable[TrialRecord],
+    objectives: Sequence[str] = DEFAULT,
+) -> None:
     """Write the search trials as an Optuna journal, for tools that read Optuna's storages.
 
-    Objectives: validation loss and deployed multiply-accumulates, both minimised.
+    Values are the figures of the objectives in their own units; a trial without them stands as failed.
     """
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
@@ -177,13 +189,13 @@ def write_optuna(path: Path, name: str, space: SearchSpace, trials: Iterable[Tri
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         backend = JournalFileBackend(str(partial))
         storage = optuna.storages.JournalStorage(backend)
-        study = optuna.create_study(storage=storage, study_name=name, directions=["minimize", "minimize"])
-        study.set_metric_names(["validation loss", "FLOPs"])
-    study.add_trials([_frozen(space, t) for t in trials if t.role == "search"])
+        study = optuna.create_study(storage=storage, study_name=name, directions=directions(objectives))
+        study.set_metric_names([OBJECTIVES[objective].name for objective in objectives])
+    study.add_trials([_frozen(space, t, measured(objectives, t)) for t in trials if t.role == "search"])
     partial.replace(path)
 
 
-def _frozen(space: SearchSpace, t: TrialRecord) -> FrozenTrial:
+def _frozen(space: SearchSpace, t: TrialRecord, values: list[float] | None) -> FrozenTrial:
     distributions: dict[str, BaseDistribution] = {}
 
     def suggest(name: str, domain: Domain) -> Any:
@@ -192,8 +204,8 @@ def _frozen(space: SearchSpace, t: TrialRecord) -> FrozenTrial:
 
     space.draw(suggest)
     trial = create_trial(
-        state=TrialState.COMPLETE if t.complete else TrialState.FAIL,
-        values=[t.outcome.val_loss or 0.0, float(t.deployed.flops)] if t.complete else None,
+        state=TrialState.FAIL if values is None else TrialState.COMPLETE,
+        values=values,
         params=t.params,
         distributions=distributions,
         user_attrs={"accuracy": t.outcome.val_accuracy, "pattern": t.pattern, "reason": t.outcome.reason},

@@ -1,12 +1,20 @@
-"""Samplers by name, and the proposer that asks one for candidates in an order that repeats exactly."""
+"""Samplers by name, and the proposer that asks one for candidates in an order that repeats exactly.
+
+What Optuna offers besides does not suit these spaces. Its CMA-ES takes one objective and no categorical
+leaf, and of the others those alone that every candidate has: of a space of operators that is next to nothing.
+Grid and brute force need finite spaces, and the shares of growth are continuous.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import Any, Literal, NamedTuple
 
 import optuna
 from optuna.distributions import (
@@ -15,7 +23,9 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import TrialState, create_trial
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from threadpoolctl import threadpool_limits
 
 from scalesearch.architecture.domains import Choice, Domain, Suggest
 from scalesearch.architecture.space import Candidate, SearchSpace
@@ -23,20 +33,93 @@ from scalesearch.architecture.space import Candidate, SearchSpace
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def _tpe(seed: int, startup: int) -> optuna.samplers.BaseSampler:
-    with warnings.catch_warnings():
-        # `multivariate` and `group` are marked experimental; the default follows a benchmark, not the mark.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            n_startup_trials=startup, multivariate=True, group=True, constant_liar=True, seed=seed
-        )
+Direction = Literal["minimize", "maximize"]
+POPULATION = 20  # of the genetic samplers; with Optuna's 50 a search of 100 trainings has two generations
 
 
-def _random(seed: int, _startup: int) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.RandomSampler(seed=seed)
+class Seeds(NamedTuple):
+    """Of one proposal, and of the whole run."""
+
+    proposal: int
+    run: int
 
 
-SAMPLERS: dict[str, Callable[[int, int], optuna.samplers.BaseSampler]] = {"tpe": _tpe, "random": _random}
+@dataclass(frozen=True)
+class Sampler:
+    """How a sampler is made, and what it sees of a candidate.
+
+    Attributes:
+        make: from seeds and the number of random proposals that come first.
+        whole: every leaf of the space is drawn for every candidate, those that it does not use too. Models
+            and crossovers of these samplers cover the leaves that all trials share, which would be few where
+            each operator has options of its own; the unused values travel with a candidate as silent genes.
+        one_thread: its arithmetic is for torch. Sums on several threads depend on their number, so runs
+            would not repeat exactly, and beside trainings the threads wait for each other for seconds.
+    """
+
+    make: Callable[[Seeds, int], BaseSampler]
+    whole: bool = False
+    one_thread: bool = False
+
+    def guard(self) -> AbstractContextManager[Any]:
+        """Return the context to ask in."""
+        if not self.one_thread:
+            return nullcontext()
+        import_module("torch")  # Optuna loads it late, and only what is loaded can be limited
+        limit: AbstractContextManager[Any] = threadpool_limits(1)
+        return limit
+
+
+def _random(seeds: Seeds, _startup: int) -> BaseSampler:
+    return optuna.samplers.RandomSampler(seed=seeds.proposal)
+
+
+def _tpe(seeds: Seeds, startup: int) -> BaseSampler:
+    return optuna.samplers.TPESampler(
+        n_startup_trials=startup, multivariate=True, group=True, constant_liar=True, seed=seeds.proposal
+    )
+
+
+def _tpe_univariate(seeds: Seeds, startup: int) -> BaseSampler:
+    return optuna.samplers.TPESampler(
+        n_startup_trials=startup, multivariate=False, constant_liar=True, seed=seeds.proposal
+    )
+
+
+def _nsga2(seeds: Seeds, _startup: int) -> BaseSampler:
+    return optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=seeds.proposal)
+
+
+def _nsga3(seeds: Seeds, _startup: int) -> BaseSampler:
+    return optuna.samplers.NSGAIIISampler(population_size=POPULATION, seed=seeds.proposal)
+
+
+def _gp(seeds: Seeds, startup: int) -> BaseSampler:
+    return optuna.samplers.GPSampler(
+        n_startup_trials=startup, seed=seeds.proposal, warn_independent_sampling=False
+    )
+
+
+def _qmc(seeds: Seeds, _startup: int) -> BaseSampler:
+    # One scrambled Sobol sequence serves the whole run, so its seed is the run's.
+    return optuna.samplers.QMCSampler(
+        scramble=True,
+        seed=seeds.run,
+        independent_sampler=optuna.samplers.RandomSampler(seed=seeds.proposal),
+        warn_independent_sampling=False,
+    )
+
+
+# `tpe` and `tpe_univariate` take conditional leaves as they are: one models leaves together, the other alone.
+SAMPLERS: dict[str, Sampler] = {
+    "tpe": Sampler(_tpe),
+    "tpe_univariate": Sampler(_tpe_univariate),
+    "nsga2": Sampler(_nsga2, whole=True),
+    "nsga3": Sampler(_nsga3, whole=True),
+    "gp": Sampler(_gp, whole=True, one_thread=True),
+    "qmc": Sampler(_qmc, whole=True),
+    "random": Sampler(_random),
+}
 
 
 def distribution(domain: Domain) -> BaseDistribution:
@@ -59,58 +142,121 @@ def replay(params: Mapping[str, Any]) -> Suggest:
     return lambda name, _domain: params[name]
 
 
+def _suggest(trial: Trial, name: str, domain: Domain) -> Any:
+    if isinstance(domain, Choice):
+        return trial.suggest_categorical(name, domain.values)
+    if domain.whole:
+        step = int(domain.step or 1)
+        return trial.suggest_int(name, int(domain.low), int(domain.high), step=step, log=domain.log)
+    return trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
+
+
 class Proposer:
     """Asks a sampler for candidates; keeps the Optuna study in memory.
 
     A fresh sampler with a seed of its own serves each number, so that a proposal depends only on the seed,
     the number and the trials told before it: a resumed run proposes what an uninterrupted one would have.
+    What a sampler keeps in the study is noted with each proposal and comes back with `restore`.
     """
 
-    def __init__(self, space: SearchSpace, sampler: str, startup: int, seed: int) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        sampler: str,
+        startup: int,
+        seed: int,
+        directions: Sequence[Direction] = ("minimize", "minimize"),
+    ) -> None:
         self.space, self.startup, self.seed = space, startup, seed
         self._sampler = SAMPLERS[sampler]
-        self.study = optuna.create_study(directions=["minimize", "minimize"])
-        self._trials: dict[int, int] = {}
+        self._storage = optuna.storages.InMemoryStorage()
+        self.study = optuna.create_study(storage=self._storage, directions=list(directions))
+        self._study_id = self._storage.get_study_id_from_name(self.study.study_name)
+        self._noted = self._study_attributes()
+        self._trials: dict[int, int] = {}  # places in the study by number
+        self._silent: dict[int, dict[str, Any]] = {}
 
-    def ask(self, number: int, attempt: int = 0) -> tuple[Candidate, dict[str, Any]]:
-        """Return the candidate of trial `number`; another attempt draws anew after a discard."""
-        self.study.sampler = self._sampler(derived_seed(self.seed, number, attempt), self.startup)
-        trial = self.study.ask()
-        self._trials[number] = trial.number
+    def ask(
+        self, number: int, attempt: int = 0, given: Mapping[str, Any] | None = None
+    ) -> tuple[Candidate, dict[str, Any]]:
+        """Return the candidate of trial `number`; another attempt draws anew after a discard.
 
-        def suggest(name: str, domain: Domain) -> Any:
-            if isinstance(domain, Choice):
-                return trial.suggest_categorical(name, domain.values)
-            if domain.whole:
-                step = int(domain.step or 1)
-                return trial.suggest_int(name, int(domain.low), int(domain.high), step=step, log=domain.log)
-            return trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
-
-        return self.space.draw(suggest), trial.params
+        `given` values take the place of the sampler's: the trial is one like all others to it.
+        """
+        seeds = Seeds(derived_seed(self.seed, number, attempt), derived_seed(self.seed, "run"))
+        if given is not None:
+            self.study.enqueue_trial(dict(given))
+        with warnings.catch_warnings(), self._sampler.guard():
+            # What Optuna marks experimental is chosen by a benchmark, not by the mark.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.study.sampler = self._sampler.make(seeds, self.startup)
+            trial = self.study.ask()
+            candidate = self.space.draw(partial(_suggest, trial))
+            params = trial.params
+            unused = self.space.domains().items() if self._sampler.whole else ()
+            silent = {name: _suggest(trial, name, leaf) for name, leaf in unused if name not in params}
+        self._trials[number], self._silent[number] = trial.number, silent
+        return candidate, params
 
     def discard(self, number: int) -> None:
         """Forget a proposal that cannot be fitted to its level; the sampler does not learn from it."""
         self.study.tell(self._trials.pop(number), state=TrialState.FAIL)
 
-    def restore(self, number: int, params: Mapping[str, Any]) -> Candidate:
+    def notes(self, number: int) -> dict[str, Any]:
+        """Return what `restore` needs besides the values: plain data, given once for each proposal.
+
+        `place` in Optuna's study, which discards take too; `silent` values of leaves that the candidate does
+        not use; what the sampler keeps with the trial, and what it changed in the study since the last notes.
+        """
+        now, before = self._study_attributes(), self._noted
+        self._noted = now
+        place = self._trials[number]
+        notes = {
+            "place": place,
+            "silent": self._silent[number],
+            "trial": dict(self._all()[place].system_attrs),
+            "study": {key: value for key, value in now.items() if before.get(key) != value},
+        }
+        return {name: value for name, value in notes.items() if value != {}}
+
+    def restore(self, number: int, params: Mapping[str, Any], notes: Mapping[str, Any]) -> Candidate:
         """Take up a recorded proposal again, as one whose result is not told yet."""
+        values = {**params, **notes.get("silent", {})}
         distributions: dict[str, BaseDistribution] = {}
 
         def suggest(name: str, domain: Domain) -> Any:
             distributions[name] = distribution(domain)
-            return params[name]
+            return values[name]
 
         candidate = self.space.draw(suggest)
-        self._trials[number] = len(self.study.get_trials(deepcopy=False))
+        domains = self.space.domains()
+        distributions |= {name: distribution(domains[name]) for name in notes.get("silent", {})}
+        while len(self._all()) < notes["place"]:
+            self.study.add_trial(create_trial(state=TrialState.FAIL))  # a discard
+        self._trials[number] = notes["place"]
         self.study.add_trial(
-            create_trial(state=TrialState.RUNNING, params=dict(params), distributions=distributions)
+            create_trial(
+                state=TrialState.RUNNING,
+                params=values,
+                distributions=distributions,
+                system_attrs=dict(notes.get("trial", {})),
+            )
         )
+        for key, value in notes.get("study", {}).items():
+            self._storage.set_study_system_attr(self._study_id, key, value)
+        self._noted = self._study_attributes()
         return candidate
 
-    def tell(self, number: int, val_loss: float | None, flops: int) -> None:
-        """Tell a result: validation loss and deployed cost, or a failure (None)."""
+    def tell(self, number: int, values: Sequence[float] | None) -> None:
+        """Tell a result, a finite value for each objective, or a failure (None)."""
         trial = self._trials[number]
-        if val_loss is None:
+        if values is None:
             self.study.tell(trial, state=TrialState.FAIL)
         else:
-            self.study.tell(trial, [val_loss, math.log10(flops)])
+            self.study.tell(trial, list(values))
+
+    def _all(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    def _study_attributes(self) -> dict[str, Any]:
+        return dict(self._storage.get_study_system_attrs(self._study_id))

@@ -11,6 +11,9 @@ from typing import Any
 from scalesearch.architecture.budget import Budget
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.space import SearchSpace
+from scalesearch.search.objectives import DEFAULT, check_objectives
+from scalesearch.search.records import Arm
+from scalesearch.search.rungs import Halving
 from scalesearch.search.samplers import SAMPLERS
 from scalesearch.search.trust import SeedNoise
 
@@ -58,8 +61,13 @@ class Study:
     Attributes:
         space, recipe, dashboard: documents by name or path.
         levels: shares of the budget that candidates are fitted to, and how often each turn comes (D2).
-        images: training images of one proxy training, repeats counted.
-        lag: trial n is proposed from the results of trials 0 to n - lag; 0 stands for twice the workers.
+        objectives: what the search optimises, by name; one, or several for a front.
+        warm_start: the first candidates of the search: networks by name or path, and run folders.
+        rungs: training images of a proxy, repeats counted, at each rung; every rung is a whole training.
+        halving: which candidates go on to the next rung.
+        control: whether every second candidate is a random draw, at equal cost, to compare the search with.
+        lag: decision n rests on the results of decisions 0 to n - lag; 0 stands for twice the workers.
+        asynchronous: whether a decision rests on whatever has ended; then a run does not repeat exactly.
         time: seconds or a duration such as 8m, where the command line gives no limit.
     """
 
@@ -68,28 +76,41 @@ class Study:
     recipe: str = "proxy"
     dashboard: str = "default"
     levels: tuple[float, ...] = (1.0, 0.5, 1.0, 0.25, 1.0, 0.125)
+    objectives: tuple[str, ...] = DEFAULT
     sampler: SamplerChoice = field(default_factory=SamplerChoice)
-    images: int = 20_000
+    warm_start: tuple[str, ...] = ()
+    rungs: tuple[int, ...] = (20_000,)
+    halving: Halving = field(default_factory=Halving)
+    control: bool = False
     finals: Finals = field(default_factory=Finals)
     lag: int = 0
+    asynchronous: bool = False
     time: str | float = "8m"
     seed: int = 0
     description: str = ""
+
+    @property
+    def images_each(self) -> float:
+        """Training images that a candidate costs: its first rung, and its share in the longer ones."""
+        return sum(images / float(self.halving.eta**rung) for rung, images in enumerate(self.rungs))
 
     def __post_init__(self) -> None:
         if not self.levels or not all(0 < level <= 1 for level in self.levels):
             raise ValueError(f"levels are shares of the budget in (0, 1], but got {list(self.levels)}")
         if 1 not in self.levels:
             raise ValueError(f"one level must be 1, the whole budget, but got {list(self.levels)}")
-        if self.images < 1:
-            raise ValueError(f"images must be at least 1, but got {self.images}")
+        if not self.rungs or self.rungs[0] < 1 or list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(
+                f"rungs are numbers of images, at least 1 and rising, but got {list(self.rungs)}"
+            )
+        check_objectives(self.objectives)
         if self.lag < 0:
             raise ValueError(f"lag must be at least 0, but got {self.lag}")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When a call ends: seconds of this call, and search trials of the whole run; None sets no limit."""
+    """When a call ends: seconds of this call, and candidates of the whole run; None sets no limit."""
 
     time: float | None = None
     trials: int | None = None
@@ -100,12 +121,13 @@ class Definition:
     """A study with everything that its results depend on.
 
     Attributes:
-        levels: multiply-accumulates of deployed networks; trial n is fitted to levels[n % len(levels)].
+        levels: multiply-accumulates of deployed networks; candidates of an arm are fitted to them in turn.
         limits: what bounds the deployed networks of every level besides. lag: as in Study, resolved.
         classes, resolution: the data's. report_images: how many images reported accuracies are judged on.
         seed_noise: the recipe's measured spread between seeds.
         resolved: documents and figures as plain data; its hash names the run folder (D11).
         left_out: files of the data that are no part of it, by reason.
+        warm_start: values by leaf of the candidates that the search begins with.
     """
 
     study: Study
@@ -120,6 +142,7 @@ class Definition:
     seed_noise: SeedNoise
     resolved: dict[str, Any]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    warm_start: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def digest(self) -> str:
@@ -131,9 +154,23 @@ class Definition:
         """The top level."""
         return max(self.levels)
 
+    def arm(self, number: int) -> Arm:
+        """Return which arm candidate `number` belongs to."""
+        return "control" if self.study.control and number % 2 else "search"
+
     def level(self, number: int) -> float:
-        """Return the level that trial `number` is fitted to, in multiply-accumulates."""
-        return self.levels[number % len(self.levels)]
+        """Return the level that candidate `number` is fitted to, in multiply-accumulates."""
+        return self.levels[self._turn(number) % len(self.levels)]
+
+    def start(self, number: int) -> Mapping[str, Any] | None:
+        """Return the values that candidate `number` is to have, or None where a sampler proposes it."""
+        turn = self._turn(number)
+        warm = self.arm(number) == "search" and turn < len(self.warm_start)
+        return self.warm_start[turn] if warm else None
+
+    def _turn(self, number: int) -> int:
+        """Return how many candidates of the same arm came before."""
+        return number // 2 if self.study.control else number
 
     def budget_at(self, level: float) -> Budget:
         """Return what bounds a deployed network of a level."""

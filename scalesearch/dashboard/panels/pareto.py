@@ -73,11 +73,11 @@ def _not_dominated(points: Iterable[Point]) -> list[Point]:
 def pareto_data(
     trials: Sequence[TrialRecord], budget: float | None = None, references: Sequence[Reference] = ()
 ) -> ParetoData:
-    """Sort trials and references into the parts of the picture.
+    """Sort trials and references into the parts of the picture; first-rung trainings alone are comparable.
 
     A reference is near if its cost is within a factor of 4 of the costs that are drawn anyway.
     """
-    search = [trial for trial in trials if trial.role == "search"]
+    search = [trial for trial in trials if trial.role == "search" and trial.rung == 0]
     scores = [(trial, scored(trial)) for trial in search]
     points = [Point(trial, trial.deployed.flops, score) for trial, score in scores if score is not None]
     feasible = [point for point in points if budget is None or point.flops <= budget]
@@ -127,6 +127,8 @@ def _caption(data: ParetoData) -> str:
         "dearer proxies. Published networks are marked at their cost only, "
         "since their published accuracies come from other data and longer training."
     )
+    if any(point.trial.arm == "control" for point in (*data.front, *data.dominated)):
+        words += " Squares are random draws, trained at equal cost to compare the search with."
     if len(data.front) + len(data.dominated) == 1:
         words += " One trial is complete so far, so the front is that trial."
     counts = (
@@ -144,13 +146,17 @@ def _caption(data: ParetoData) -> str:
     return words
 
 
-def _points(points: Sequence[Point], budget: float | None, **style: Any) -> go.Scatter:
+def _points(
+    points: Sequence[Point], budget: float | None, *, marker: dict[str, Any], **style: Any
+) -> go.Scatter:
+    symbols = ["square" if point.trial.arm == "control" else "circle" for point in points]
     return go.Scatter(
         x=[point.flops for point in points],
         y=[point.accuracy for point in points],
         mode="markers",
         hoverinfo="text",
         hovertext=[trial_hover(point.trial, budget) for point in points],
+        marker={"symbol": symbols} | marker,
         **style,
     )
 

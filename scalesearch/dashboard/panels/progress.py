@@ -34,7 +34,7 @@ def progress_data(trials: Sequence[TrialRecord]) -> tuple[LevelProgress, ...]:
     """Return the progress of each level that has a complete trial, the highest level first."""
     levels: dict[float, list[tuple[int, float]]] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
-        score = scored(trial)
+        score = scored(trial) if trial.rung == 0 else None
         if score is not None:
             levels.setdefault(trial.level, []).append((trial.number, score))
     result = []

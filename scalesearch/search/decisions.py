@@ -1,0 +1,113 @@
+"""What a run trains next: the order of its decisions, each made from earlier results alone.
+
+A decision begins a new candidate on the first rung or sends one to the next rung. Decision n rests on the
+results of decisions 0 to n - lag, in the order of decisions (D9), so a run repeats exactly whatever finishes
+first; no worker waits for the slowest training while the lag leaves room. An asynchronous study gives that
+up: its decisions rest on whatever has ended, in the order in which it did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+
+from scalesearch.outcome import Outcome
+from scalesearch.search.objectives import OBJECTIVES
+from scalesearch.search.proposals import Proposals, training_key
+from scalesearch.search.records import TrialRecord
+from scalesearch.search.rungs import Entry, Promotion, promotions
+from scalesearch.search.store import RunStore
+from scalesearch.search.study import Definition
+
+Results = Mapping[tuple[int, int], TrialRecord]  # by number and rung
+NEW = "new candidate"
+
+
+class Decisions:
+    """Decides what is trained and keeps every decision in the record."""
+
+    def __init__(self, definition: Definition, store: RunStore) -> None:
+        self.definition, self._store = definition, store
+        self._proposals = Proposals(definition, store)
+        self._candidates: dict[int, TrialRecord] = {}
+        self._order: list[tuple[int, int]] = []
+        self._settled = 0
+
+    def restore(self, results: Results) -> list[TrialRecord]:
+        """Take up the recorded decisions again and return the trainings that have no result yet."""
+        for event in self._store.events:
+            if event["event"] == "asked":
+                asked = (event[name] for name in ("number", "level", "params", "notes"))
+                trial = self._proposals.restore(*asked)
+                self._candidates[trial.number] = trial
+                self._order.append((trial.number, 0))
+            elif event["event"] == "promoted" and not event["closing"]:
+                self._order.append((event["number"], event["rung"]))
+        return [self._training(*at) for at in self._order if at not in results]
+
+    def upcoming(self, results: Results) -> Promotion | str | None:
+        """Return what the next decision is to be, or None where the lag wants earlier results first."""
+        known = self._known(results)
+        if known is None:
+            return None
+        return next(iter(self._promotions(known)), NEW)
+
+    def take(self, upcoming: Promotion | str, results: Results) -> TrialRecord | None:
+        """Make the decision that `upcoming` announced; None where no further candidate can be fitted."""
+        if isinstance(upcoming, Promotion):
+            self._append(upcoming, closing=False)
+            self._order.append((upcoming.number, upcoming.rung))
+            return self._training(upcoming.number, upcoming.rung)
+        known = self._known(results)
+        assert known is not None, "a decision is taken only after it was announced"
+        trial = self._proposals.propose([t for t in known if t.rung == 0])
+        if trial is not None:
+            self._candidates[trial.number] = trial
+            self._order.append((trial.number, 0))
+        return trial
+
+    def closing(self, results: Results) -> list[TrialRecord]:
+        """Return what the rungs still call for once no candidate is added: it takes no place in the order.
+
+        A run that is extended decides as if it had been longer from the start; a result that it has already
+        is used then.
+        """
+        places = {at: place for place, at in enumerate(self._order)}
+        last = len(places)
+        ordered = sorted(results, key=lambda at: (places.get(at, last), at))
+        known = [results[at] for at in ordered]
+        found = [p for p in self._promotions(known) if (p.number, p.rung) not in results]
+        for promotion in found:
+            self._append(promotion, closing=True)
+        return [self._training(promotion.number, promotion.rung) for promotion in found]
+
+    def _append(self, promotion: Promotion, *, closing: bool) -> None:
+        self._store.append("promoted", **asdict(promotion), closing=closing)
+
+    def _known(self, results: Results) -> list[TrialRecord] | None:
+        if self.definition.study.asynchronous:
+            return list(results.values())
+        while self._settled < len(self._order) and self._order[self._settled] in results:
+            self._settled += 1
+        last = len(self._order) - self.definition.lag
+        if last >= self._settled:
+            return None
+        return [results[at] for at in self._order[: max(0, last + 1)]]
+
+    def _promotions(self, known: Sequence[TrialRecord]) -> list[Promotion]:
+        study, decided = self.definition.study, set(self._order)
+        entries = [_entry(trial, study.objectives) for trial in known if trial.repeats is None]
+        found = promotions(entries, len(study.rungs), study.halving)
+        return [promotion for promotion in found if (promotion.number, promotion.rung) not in decided]
+
+    def _training(self, number: int, rung: int) -> TrialRecord:
+        trial = self._candidates[number]
+        key = training_key(self.definition, trial.proxy.document, self.definition.study.seed, rung)
+        return replace(trial, rung=rung, key=key, outcome=Outcome("interrupted"))
+
+
+def _entry(trial: TrialRecord, objectives: Sequence[str]) -> Entry:
+    loss = trial.outcome.val_loss if trial.complete else None
+    chosen = (OBJECTIVES[name] for name in objectives)
+    costs = tuple(one.measure(trial, trial.level) for one in chosen if not one.learned)
+    return Entry(trial.number, (trial.arm, trial.level), trial.rung, loss, costs)

@@ -1,0 +1,199 @@
+"""A search by a model: regress the loss on what is known of trained networks, choose among many candidates.
+
+Candidates that keep the budget are cheap, trainings dear. So a pool of candidates is drawn, each described by
+a row of figures (`features.py`), and the model says which one to train. The model never proposes a point of
+its own, so all that it proposes keeps the budget, and conditional leaves are none of its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Rng = np.random.Generator
+
+CAUTION = 1.0  # standard deviations below the mean that the confidence bound lies
+TREES = 100
+
+
+class Beliefs(NamedTuple):
+    """What a model believes of the losses of n candidates, all (n,): mean, deviation, one joint draw."""
+
+    mean: Floats
+    deviation: Floats
+    draw: Floats
+
+
+class Model(NamedTuple):
+    """A fitted regression: predicted means of rows, and full beliefs about them."""
+
+    predict: Callable[[Floats], Floats]
+    believe: Callable[[Floats, Rng], Beliefs]
+
+
+Fit = Callable[[Floats, Floats, Rng], Model]
+
+
+def _gp(x: Floats, y: Floats, _rng: Rng) -> Model:
+    """Fit a Gaussian process with one length for all features (Rasmussen, Williams 2006, algorithm 2.1)."""
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+    length = float(np.sqrt(x.shape[1]))
+    smooth = ConstantKernel(1.0, (0.05, 20.0)) * RBF(length, (length / 5, length * 10))
+    model = GaussianProcessRegressor(smooth + WhiteKernel(0.3, (0.01, 2.0)))
+    _quietly(lambda: model.fit(x, y))
+    noise = model.kernel_.k2.noise_level
+
+    def believe(rows: Floats, rng: Rng) -> Beliefs:
+        mean, covariance = model.predict(rows, return_cov=True)
+        latent = covariance - noise * np.eye(len(rows))  # the loss of a training less its chance
+        return _normal(mean, latent, rng)
+
+    return Model(model.predict, believe)
+
+
+def _ridge(x: Floats, y: Floats, _rng: Rng) -> Model:
+    """Fit a linear regression with a prior on its weights whose width the data decide (MacKay 1992)."""
+    from sklearn.linear_model import BayesianRidge
+
+    model = BayesianRidge().fit(x, y)
+
+    def believe(rows: Floats, rng: Rng) -> Beliefs:
+        centred = rows - x.mean(axis=0)
+        return _normal(model.predict(rows), centred @ model.sigma_ @ centred.T, rng)
+
+    return Model(model.predict, believe)
+
+
+def _trees(x: Floats, y: Floats, rng: Rng) -> Model:
+    """Fit bagged extremely randomised trees (Geurts et al. 2006); their spread is the deviation."""
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    model = ExtraTreesRegressor(
+        TREES, max_features=0.5, bootstrap=True, random_state=int(rng.integers(2**31))
+    ).fit(x, y)
+
+    def believe(rows: Floats, rng: Rng) -> Beliefs:
+        each = np.array([tree.predict(rows) for tree in model.estimators_])
+        return Beliefs(each.mean(axis=0), each.std(axis=0), each[rng.integers(len(each))])
+
+    return Model(model.predict, believe)
+
+
+def _normal(mean: Floats, covariance: Floats, rng: Rng) -> Beliefs:
+    deviation = np.sqrt(np.maximum(np.diag(covariance), 0))
+    # Rounding leaves tiny negative eigenvalues.
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    draw = mean + vectors @ (np.sqrt(np.maximum(values, 0)) * rng.standard_normal(len(mean)))
+    return Beliefs(mean, deviation, draw)
+
+
+def _quietly(work: Callable[[], Any]) -> None:
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        # With few networks a length or the noise ends at a bound, as it should.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        work()
+
+
+def _thompson(beliefs: Beliefs, _best: float) -> Floats:
+    """Return one draw of the losses (Thompson 1933)."""
+    return beliefs.draw
+
+
+def _bound(beliefs: Beliefs, _best: float) -> Floats:
+    """Return the lower confidence bound (Srinivas et al. 2010)."""
+    return beliefs.mean - CAUTION * beliefs.deviation
+
+
+def _improvement(beliefs: Beliefs, best: float) -> Floats:
+    """Return minus the expected improvement on the best (Jones, Schonlau and Welch 1998, equation 15)."""
+    from scipy.special import ndtr
+
+    deviation = np.maximum(beliefs.deviation, 1e-12)
+    gain = best - beliefs.mean
+    z = gain / deviation
+    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    return -np.asarray(gain * ndtr(z) + deviation * density, dtype=np.float64)
+
+
+MODELS: dict[str, Fit] = {"gp": _gp, "ridge": _ridge, "trees": _trees}
+# Each gives (n,) figures of which the least is chosen.
+ACQUISITIONS: dict[str, Callable[[Beliefs, float], Floats]] = {
+    "thompson": _thompson,
+    "bound": _bound,
+    "improvement": _improvement,
+}
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """Chooses the next candidate of a pool.
+
+    Attributes:
+        startup: with fewer results than that the choice is random.
+        model, acquisition: by name. The defaults are those of the benchmark of recorded trainings.
+    """
+
+    startup: int = 10
+    model: str = "gp"
+    acquisition: str = "thompson"
+
+    def __post_init__(self) -> None:
+        for name, known in (("model", MODELS), ("acquisition", ACQUISITIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is one of {', '.join(known)}, but got {getattr(self, name)!r}")
+        if self.startup < 0:
+            raise ValueError(f"startup must be at least 0, but got {self.startup}")
+
+    def choose(self, pool: Floats, trained: Floats, losses: Floats, pending: Floats, rng: Rng) -> int:
+        """Return the row of the pool to train next, the same for the same arguments and state of `rng`.
+
+        Args:
+            pool: (n, k) features of candidates.
+            trained: (m, k) of networks with a result.
+            losses: (m,) their validation losses; one that is not finite counts as the worst.
+            pending: (p, k) of networks under way, taken to end as predicted (Ginsbourger et al. 2010).
+            rng: the only source of chance.
+
+        Raises:
+            ValueError: an empty pool.
+        """
+        if not len(pool):
+            raise ValueError("a choice needs at least one candidate, but the pool has 0")
+        known = np.isfinite(losses)
+        if len(losses) < max(2, self.startup) or len(set(losses[known])) < 2:
+            return int(rng.integers(len(pool)))
+        y = standardised(losses)
+        x, seen, waiting = _alike(pool, trained, pending)
+        fit = MODELS[self.model]
+        model = fit(seen, y, rng)
+        if len(waiting):
+            y = np.concatenate([y, model.predict(waiting)])
+            model = fit(np.vstack([seen, waiting]), y, rng)
+        return int(np.argmin(ACQUISITIONS[self.acquisition](model.believe(x, rng), float(y.min()))))
+
+
+def standardised(losses: Floats) -> Floats:
+    """Return logarithms of losses with mean 0 and deviation 1; a failed training counts as the worst."""
+    finite = np.isfinite(losses)
+    logs = np.log(np.where(finite, losses, losses[finite].max()))
+    return np.asarray((logs - logs.mean()) / logs.std(), dtype=np.float64)
+
+
+def _alike(*parts: Floats) -> list[Floats]:
+    """Return parts of one table, every column with mean 0 and deviation 1, or 0 where it is constant."""
+    whole = np.vstack(parts)
+    spread = whole.std(axis=0)
+    scale = np.where(spread > 1e-9 * (1 + np.abs(whole).max(axis=0)), spread, np.inf)
+    table = (whole - whole.mean(axis=0)) / scale
+    return np.split(table, np.cumsum([len(part) for part in parts])[:-1])

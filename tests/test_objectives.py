@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import optuna
 import pytest
-from factories import failed, trial
+from factories import BUDGET, failed, trial
 
 from scalesearch.architecture.space import SearchSpace
 from scalesearch.search.objectives import OBJECTIVES, check_objectives, directions, measured, told
@@ -29,7 +29,7 @@ def dearer(record, name, factor=2):
 
 def better(name, one, two):
     """Return whether one trial is better than another, by the objective's own direction."""
-    a, b = (told([name], record)[0] for record in (one, two))
+    a, b = (told([name], record, BUDGET)[0] for record in (one, two))
     return a < b if OBJECTIVES[name].direction == "minimize" else a > b
 
 
@@ -37,7 +37,7 @@ def better(name, one, two):
 def test_a_dearer_network_is_worse_by_its_own_cost_alone(name):
     assert better(name, trial(), dearer(trial(), name))
     others = [n for n in ("flops", "params", "activations", "training_time") if n != name]
-    assert measured(others, trial()) == measured(others, dearer(trial(), name))
+    assert measured(others, trial(), BUDGET) == measured(others, dearer(trial(), name), BUDGET)
 
 
 @pytest.mark.parametrize("name", LEARNED)
@@ -55,11 +55,13 @@ def test_rewards_are_better_for_cheaper_networks_of_equal_accuracy(name, costs):
 
 def test_rewards_are_those_of_their_papers():
     """The power laws written as logarithms: each doubling of a cost takes its exponent times ln 2."""
-    record = trial(accuracy=0.6, level=2 * trial().deployed.flops)
-    assert math.log(measured(["mnasnet"], record)[0]) == pytest.approx(math.log(0.6) + 0.07 * math.log(2))
-    double = [math.log(measured(["mnasnet"], one)[0]) for one in (record, dearer(record, "flops"))]
+    record = replace(trial(accuracy=0.6), deployed=replace(trial().deployed, flops=int(BUDGET) // 2))
+    assert math.log(measured(["mnasnet"], record, BUDGET)[0]) == pytest.approx(
+        math.log(0.6) + 0.07 * math.log(2)
+    )
+    double = [math.log(measured(["mnasnet"], one, BUDGET)[0]) for one in (record, dearer(record, "flops"))]
     assert double[1] - double[0] == pytest.approx(-0.07 * math.log(2))
-    start = math.log(measured(["efficientnet_v2"], record)[0])
+    start = math.log(measured(["efficientnet_v2"], record, BUDGET)[0])
     size, time = math.log(record.deployed.params), math.log(record.proxy.activations)
     assert start == pytest.approx(math.log(0.6) - 0.07 * time - 0.05 * size)
 
@@ -68,18 +70,20 @@ def test_costs_are_told_as_logarithms_and_written_in_their_units():
     record = trial()
     names = ["flops", "params", "activations", "training_time"]
     costs = [record.deployed.flops, record.deployed.params, record.deployed.activations]
-    assert measured(names, record) == [*costs, record.proxy.activations]
-    assert told(names, record) == pytest.approx([math.log10(c) for c in measured(names, record)])
-    assert told(["accuracy"], record) == [record.outcome.val_loss]
+    assert measured(names, record, BUDGET) == [*costs, record.proxy.activations]
+    assert told(names, record, BUDGET) == pytest.approx(
+        [math.log10(c) for c in measured(names, record, BUDGET)]
+    )
+    assert told(["accuracy"], record, BUDGET) == [record.outcome.val_loss]
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, None])
 def test_what_is_not_finite_is_a_failure_and_never_told(loss):
     record = trial()
     odd = replace(record, outcome=replace(record.outcome, val_loss=loss))
-    assert told(["flops", "accuracy"], odd) is None
-    assert told(["flops", "accuracy"], failed()) is None
-    assert told(["flops"], odd) is not None
+    assert told(["flops", "accuracy"], odd, BUDGET) is None
+    assert told(["flops", "accuracy"], failed(), BUDGET) is None
+    assert told(["flops"], odd, BUDGET) is not None
 
 
 @pytest.mark.parametrize(
@@ -110,14 +114,16 @@ def test_optunas_storage_has_the_objectives_in_their_directions(tmp_path, names)
         for n, (accuracy, cost) in enumerate(rows)
     ]
     path = tmp_path / "optuna.journal"
-    write_optuna(path, "s", ONE, [*trials, failed(5)], names)
+    write_optuna(path, "s", ONE, [*trials, failed(5)], names, BUDGET)
     backend = optuna.storages.journal.JournalFileBackend(str(path))
     study = optuna.load_study(study_name="s", storage=optuna.storages.JournalStorage(backend))
     assert study.metric_names == [OBJECTIVES[name].name for name in names]
     assert [str(d.name).lower() for d in study.directions] == directions(names)
-    assert [t.values for t in study.trials] == [*(measured(names, t) for t in trials), None]
+    assert [t.values for t in study.trials] == [*(measured(names, t, BUDGET) for t in trials), None]
     sign = [1 if d == "minimize" else -1 for d in directions(names)]
-    fronts = front_numbers([[s * v for s, v in zip(sign, measured(names, t), strict=True)] for t in trials])
+    fronts = front_numbers(
+        [[s * v for s, v in zip(sign, measured(names, t, BUDGET), strict=True)] for t in trials]
+    )
     assert {t.number for t in study.best_trials} == {n for n, front in enumerate(fronts) if front == 0}
 
 
@@ -125,7 +131,14 @@ def test_the_front_of_accuracy_and_flops_holds_the_accurate_and_the_cheap(tmp_pa
     """Spelled out by hand, so that a swapped direction cannot hide behind itself."""
     rows = [(0.5, 1), (0.7, 3), (0.4, 2), (0.6, 4)]
     path = tmp_path / "optuna.journal"
-    write_optuna(path, "s", ONE, [trial(n, a, flops=c * 10**6) for n, (a, c) in enumerate(rows)])
+    write_optuna(
+        path,
+        "s",
+        ONE,
+        [trial(n, a, flops=c * 10**6) for n, (a, c) in enumerate(rows)],
+        ("accuracy", "flops"),
+        BUDGET,
+    )
     backend = optuna.storages.journal.JournalFileBackend(str(path))
     study = optuna.load_study(study_name="s", storage=optuna.storages.JournalStorage(backend))
     assert {t.number for t in study.best_trials} == {0, 1}

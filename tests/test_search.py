@@ -225,7 +225,7 @@ def test_derived_files_can_be_read_by_pandas_and_optuna(tmp_path):
     assert (table[table.status == "complete"].val_loss > 0).all()
     path = tmp_path / "optuna.journal"
     for _ in range(2):  # written again from the record
-        write_optuna(path, "test", MIXED, trials)
+        write_optuna(path, "test", MIXED, trials, ("accuracy", "flops"), 2e9)
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
         study = optuna.load_study(study_name="test", storage=storage)
         searched = [t for t in trials if t.role == "search"]

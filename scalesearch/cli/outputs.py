@@ -79,7 +79,8 @@ def write_outputs(definition: Definition, store: RunStore, references: Sequence[
     report = make_report(definition, store)
     frame(trials).to_parquet(folder / "trials.parquet", index=False)
     study = definition.study
-    write_optuna(folder / "optuna.journal", study.name, definition.space, trials, study.objectives)
+    journal = folder / "optuna.journal"
+    write_optuna(journal, study.name, definition.space, trials, study.objectives, definition.budget)
     if report["best"] is not None:
         _write_best(folder, next(t for t in trials if t.number == report["best"]["trial"]), trials)
     write_atomically(folder / REPORT, json.dumps(report, indent=2) + "\n")

@@ -96,7 +96,7 @@ class Decisions:
 
     def _promotions(self, known: Sequence[TrialRecord]) -> list[Promotion]:
         study, decided = self.definition.study, set(self._order)
-        entries = [_entry(trial, study.objectives) for trial in known if trial.repeats is None]
+        entries = [_entry(t, study.objectives, self.definition.budget) for t in known if t.repeats is None]
         found = promotions(entries, len(study.rungs), study.halving)
         return [promotion for promotion in found if (promotion.number, promotion.rung) not in decided]
 
@@ -106,8 +106,8 @@ class Decisions:
         return replace(trial, rung=rung, key=key, outcome=Outcome("interrupted"))
 
 
-def _entry(trial: TrialRecord, objectives: Sequence[str]) -> Entry:
+def _entry(trial: TrialRecord, objectives: Sequence[str], budget: float) -> Entry:
     loss = trial.outcome.val_loss if trial.complete else None
     chosen = (OBJECTIVES[name] for name in objectives)
-    costs = tuple(one.measure(trial, trial.level) for one in chosen if not one.learned)
+    costs = tuple(one.measure(trial, budget) for one in chosen if not one.learned)
     return Entry(trial.number, (trial.arm, trial.level), trial.rung, loss, costs)

@@ -5,7 +5,7 @@ Only trials of one level and one rung are compared: others cost otherwise or tra
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -104,7 +104,7 @@ def _signal(name: str, signal: Sequence[float], truth: Sequence[float], images: 
 
 
 def _seconds(trials: Iterable[TrialRecord], rungs: Sequence[int]) -> Mapping[str, float]:
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     for t in trials:
         if t.repeats is None:
             name = "re-training" if t.role == "final" else f"{rungs[t.rung]} images"

@@ -19,7 +19,7 @@ class Objective:
 
     Attributes:
         name: what the figure is called where it is written. unit: what it counts.
-        measure: from a complete trial and the budget that it was fitted to, in multiply-accumulates.
+        measure: from a complete trial and the budget of the run, in multiply-accumulates.
         learned: the figure needs a training; costs do not.
         log: a sampler is told the logarithm, as levels of a budget are shares of each other.
     """
@@ -111,17 +111,20 @@ def directions(names: Sequence[str]) -> list[Direction]:
     return [OBJECTIVES[name].direction for name in names]
 
 
-def measured(names: Sequence[str], trial: TrialRecord) -> list[float] | None:
-    """Return the figures of a trial, in their units; None where it failed or one of them is not finite."""
+def measured(names: Sequence[str], trial: TrialRecord, budget: float) -> list[float] | None:
+    """Return the figures of a trial, in their units; None where it failed or one of them is not finite.
+
+    `budget` is the run's, in multiply-accumulates.
+    """
     if not trial.complete:
         return None
-    values = [float(OBJECTIVES[name].measure(trial, trial.level)) for name in names]
+    values = [float(OBJECTIVES[name].measure(trial, budget)) for name in names]
     return values if all(math.isfinite(value) for value in values) else None
 
 
-def told(names: Sequence[str], trial: TrialRecord) -> list[float] | None:
+def told(names: Sequence[str], trial: TrialRecord, budget: float) -> list[float] | None:
     """Return what a sampler is told of a trial: `measured`, with costs as logarithms."""
-    values = measured(names, trial)
+    values = measured(names, trial, budget)
     if values is None:
         return None
     pairs = zip(names, values, strict=True)

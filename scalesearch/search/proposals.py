@@ -68,7 +68,7 @@ class Proposals:
     def _tell(self, known: Iterable[TrialRecord]) -> None:
         for trial in known:
             if trial.number not in self._told:
-                values = told(self.definition.study.objectives, trial)
+                values = told(self.definition.study.objectives, trial, self.definition.budget)
                 self._proposer(trial.number).tell(trial.number, values)
                 self._told.add(trial.number)
 

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from scalesearch.architecture.domains import Domain
 from scalesearch.architecture.space import SearchSpace
-from scalesearch.search.objectives import DEFAULT, OBJECTIVES, directions, measured
+from scalesearch.search.objectives import OBJECTIVES, directions, measured
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.samplers import distribution
 from scalesearch.search.selection import final_rung, ranked
@@ -177,11 +177,12 @@ def write_optuna(
     name: str,
     space: SearchSpace,
     trials: Iterable[TrialRecord],
-    objectives: Sequence[str] = DEFAULT,
+    objectives: Sequence[str],
+    budget: float,
 ) -> None:
-    """Write the search trials as an Optuna journal, for tools that read Optuna's storages.
+    """Write the candidates as an Optuna journal, for tools that read Optuna's storages.
 
-    Values are the figures of the objectives in their own units; a trial without them stands as failed.
+    Their first trainings are comparable and stand for them. Values are the figures of the objectives in their own units; a trial without them stands as failed.
     """
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
@@ -191,7 +192,8 @@ def write_optuna(
         storage = optuna.storages.JournalStorage(backend)
         study = optuna.create_study(storage=storage, study_name=name, directions=directions(objectives))
         study.set_metric_names([OBJECTIVES[objective].name for objective in objectives])
-    study.add_trials([_frozen(space, t, measured(objectives, t)) for t in trials if t.role == "search"])
+    first = [t for t in trials if t.role == "search" and t.rung == 0]
+    study.add_trials([_frozen(space, t, measured(objectives, t, budget)) for t in first])
     partial.replace(path)
 
 

@@ -28,7 +28,14 @@ NOISE = SeedNoise(0.01, 5)
 
 
 def definition(space=MIXED, seed=0, finals=Finals(candidates=2, seeds=2), **study):  # noqa: B008
-    chosen = Study("test", seed=seed, rungs=study.pop("rungs", (1000,)), finals=finals, sampler=SamplerChoice(startup=4), **study)
+    chosen = Study(
+        "test",
+        seed=seed,
+        rungs=study.pop("rungs", (1000,)),
+        finals=finals,
+        sampler=study.pop("sampler", SamplerChoice(startup=4)),
+        **study,
+    )
     resolved = {"recipe": {}, "data": {"fingerprint": "f"}, "space": plain(space), "seed": seed}
     return Definition(
         chosen,

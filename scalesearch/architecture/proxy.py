@@ -63,6 +63,17 @@ def total_stride(network: Network) -> int:
     return stem * (2 if network.stem.pool else 1) * prod(stage.stride for stage in network.stages)
 
 
+def at_base_resolution(base: Network, policy: ProxyPolicy, classes: int, data_resolution: int) -> Network:
+    """Return the network at the recipe's resolution and stride plan, without its regularisation."""
+    small = replace(
+        with_total_stride(base, policy.total_stride),
+        resolution=min(policy.base_resolution, data_resolution),
+        classes=classes,
+        drop_path=0.0,
+    )
+    return replace(small, head=replace(small.head, dropout=0.0))
+
+
 def make_proxy(
     base: Network,
     coefficients: Coefficients,
@@ -77,11 +88,8 @@ def make_proxy(
     Depth, width and resolution all move with phi; a resolution that the bounds clamp makes gamma
     unidentified, and the fit says so. Raises OverBudgetError where the smallest member costs more.
     """
+    small = at_base_resolution(base, policy, classes, data_resolution)
     resolution = min(policy.base_resolution, data_resolution)
-    small = replace(
-        with_total_stride(base, policy.total_stride), resolution=resolution, classes=classes, drop_path=0.0
-    )
-    small = replace(small, head=replace(small.head, dropout=0.0))
     bounds = Bounds(min(policy.min_resolution, resolution), data_resolution)
     budget = Budget(flops)
     try:

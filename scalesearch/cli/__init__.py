@@ -12,11 +12,15 @@ from typing import Any
 import typer
 
 from scalesearch.cli.bench import bench
+from scalesearch.cli.coefficients import coefficients
+from scalesearch.cli.compare import compare
 from scalesearch.cli.explain import explain
+from scalesearch.cli.law import law
 from scalesearch.cli.run import run
 from scalesearch.cli.scale import scale
 from scalesearch.cli.show import show
 from scalesearch.cli.space import space
+from scalesearch.cli.trust import trust
 from scalesearch.cli.verify import verify
 from scalesearch.errors import InputError, RunHeldError
 
@@ -36,6 +40,10 @@ app.command()(scale)
 app.command()(verify)
 app.command()(explain)
 app.command()(bench)
+app.command()(trust)
+app.command()(compare)
+app.command()(coefficients)
+app.command()(law)
 app.add_typer(space, name="space")
 
 

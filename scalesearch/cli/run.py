@@ -39,6 +39,12 @@ def run(
     workers: Annotated[
         str, typer.Option(metavar="auto|NUMBER", help="Trainings at once; auto chooses by measuring, once.")
     ] = "auto",
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NETWORK", help="Search coefficients alone, on this base: `scalesearch coefficients`."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of proposals and trainings.")] = None,
     objectives: Annotated[
         str | None, typer.Option(metavar="A,B", help="What is optimised: accuracy, flops, params ...")
@@ -65,6 +71,8 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Search for the network that makes the most of a budget, by short trainings on real images."""
+    if base is not None:
+        raise typer.Exit(coefficients_alone(base, budget_flops, data, time, device, workers, out, as_json))
     levels = budgets(budget_flops)
     limits = (("params", "--max-params", max_params), ("activations", "--max-activations", max_activations))
     bounds = {name: limit(option, text) for name, option, text in limits if text is not None}
@@ -94,6 +102,24 @@ def run(
     if as_json:
         print(json.dumps(report))
     raise typer.Exit(code)
+
+
+def coefficients_alone(
+    base: str,
+    budget_flops: str,
+    data: str | None,
+    time: str | None,
+    device: str,
+    workers: str,
+    out: str | None,
+    as_json: bool,
+) -> int:
+    """Do what `scalesearch coefficients` does with its own defaults; return the exit code."""
+    from scalesearch.cli.coefficients import search_coefficients
+
+    return search_coefficients(
+        base, budget_flops, data=data, time=time, device=device, workers=workers, out=out, as_json=as_json
+    )
 
 
 Changed = TypeVar("Changed", bound="Study | SamplerChoice")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,18 +19,17 @@ from scalesearch.cli.outputs import notice, versions
 from scalesearch.cli.plan import SHORT_TIME, settings_of, staff
 from scalesearch.cli.progress import DataProgress
 from scalesearch.cli.words import count_text, duration_text
-from scalesearch.search.engines import Evaluate
+from scalesearch.search.engines import Engine, Evaluate
 from scalesearch.search.engines.local import LocalEngine
 from scalesearch.search.survey import Ending, Origin, Planned, SurveyTable, carry_out
 from scalesearch.training.calibration import machine
 from scalesearch.training.data import DataSet, load
-from scalesearch.training.graph import DEFAULT, Execution
+from scalesearch.training.graph import DEFAULT
 from scalesearch.training.process import choose_device, usable_cores
-from scalesearch.training.recipe import Recipe
 
 TABLE = "trainings.parquet"
 
-MakeEvaluate = Callable[[Path, Recipe, str, int, Execution], Evaluate]
+MakeEngine = Callable[[int, Callable[[], Evaluate]], AbstractContextManager[Engine]]
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,11 @@ class Ground:
 class SurveySession:
     """Resolves a call step by step; bad input ends it with InputError before anything is written.
 
-    `make_evaluate` builds in each process what trains a network.
+    `engine` is where trainings run: made of a number of workers and of what builds their evaluators.
     """
 
-    def __init__(
-        self, call: Call, recipe: str = "proxy", make_evaluate: MakeEvaluate = make_evaluate
-    ) -> None:
-        self.call, self._make = call, make_evaluate
+    def __init__(self, call: Call, recipe: str = "proxy", engine: MakeEngine = LocalEngine) -> None:
+        self.call, self._engine = call, engine
         self.console = Console(stderr=True)
         self.recipe = documents.load_recipe(recipe)
 
@@ -123,8 +121,8 @@ class SurveySession:
             say=self._say,
             peak_memory=max((int(row["peak_memory"]) for row in table.rows), default=0),
         ).setting
-        make = partial(self._make, ground.data.folder, self.recipe, ground.device, chosen.threads, DEFAULT)
-        with LocalEngine(chosen.workers, make) as engine:
+        make = partial(make_evaluate, ground.data.folder, self.recipe, ground.device, chosen.threads, DEFAULT)
+        with self._engine(chosen.workers, make) as engine:
             return carry_out(
                 planned,
                 table,

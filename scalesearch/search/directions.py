@@ -35,7 +35,7 @@ PARTS = 12  # of each side of the triangle of shares that directions are chosen 
 # Width takes most of what makes a base small, since a stage cannot have less than one block.
 DEPTH_SHARE = 0.25
 
-CLAMPED = "the resolution would exceed the data's"
+BEYOND = "the resolution would exceed the data's"
 REPEATED = "the same network as another's"
 OFF = "the growth that its multipliers promise is too far from the others'"
 OUT_OF_BAND = "rounding leaves it more than 3 % below the cost"
@@ -69,6 +69,7 @@ class Direction:
         shares: of the growth that depth, width and resolution were to take.
         realised: multipliers of depth, width and resolution over the base after rounding and repair.
         share: cost over the limit. repair: see `architecture.budget.Fit`.
+        beyond: whether its resolution exceeds the data's.
     """
 
     name: str
@@ -77,7 +78,7 @@ class Direction:
     realised: Triple
     share: float
     repair: tuple[str, ...]
-    clamped: bool
+    beyond: bool
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class Design:
 
 def growth_of(multipliers: Triple, equal: Equal) -> float:
     """Return the growth of a cost that multipliers of depth, width and resolution promise."""
-    return prod(m**p for m, p in zip(multipliers, POWERS[equal], strict=True))
+    growth: float = prod(m**p for m, p in zip(multipliers, POWERS[equal], strict=True))
+    return growth
 
 
 def shares_of(multipliers: Triple, equal: Equal) -> Triple:
@@ -160,7 +162,6 @@ def grow(base: SmallBase, name: str, shares: Triple, growth: float, equal: Equal
     take a direction's place by another's.
     """
     limit = Budget(**{equal: growth * getattr(base.base.cost(), equal)})
-    bounds = Bounds(high=base.highest)
     # Shares of activations are other exponents than shares of FLOPs; phi scales them as needed.
     exponents = [share / power for share, power in zip(shares, POWERS[equal], strict=True)]
 
@@ -168,14 +169,12 @@ def grow(base: SmallBase, name: str, shares: Triple, growth: float, equal: Equal
         depth, width, resolution = (growth ** (phi * exponent) for exponent in exponents)
         return base.grown(depth, width, resolution)
 
-    phi = solve_phi(lambda p: limit.share(bounds.clamp(asked(p))))
-    network = bounds.clamp(asked(phi))
-    clamped = network.resolution != asked(phi).resolution
+    network = asked(solve_phi(lambda phi: limit.share(asked(phi))))
     side = network.input.size[0]
     network, used = repair(network, limit.share, Bounds(side, side))
     network = replace(network, name=name)
     realised = realised_multipliers(base.base, network)
-    return Direction(name, shares, network, realised, limit.share(network), used, clamped)
+    return Direction(name, shares, network, realised, limit.share(network), used, side > base.highest)
 
 
 def named_shares(name: str, equal: Equal) -> Triple:
@@ -214,8 +213,8 @@ def _admissible(directions: Iterable[Direction], equal: Equal) -> tuple[list[Dir
     kept: dict[Network, Direction] = {}
     reasons: dict[str, str] = {}
     for one in directions:
-        if one.clamped:
-            reasons[one.name] = CLAMPED
+        if one.beyond:
+            reasons[one.name] = BEYOND
         elif one.share < BAND:
             reasons[one.name] = OUT_OF_BAND
         elif one.network in kept:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +10,10 @@ from scalesearch.architecture.budget import Budget, Fit, OverBudgetError
 from scalesearch.architecture.document import to_document
 from scalesearch.architecture.space import Candidate
 from scalesearch.outcome import Outcome
+from scalesearch.search.guide import Guide
 from scalesearch.search.objectives import directions, told
 from scalesearch.search.records import Member, TrialRecord
-from scalesearch.search.samplers import Proposer, derived_seed
+from scalesearch.search.samplers import SAMPLERS, Proposer, derived_seed
 from scalesearch.search.store import RunStore
 from scalesearch.search.study import Definition, digest
 
@@ -33,34 +34,44 @@ class Proposals:
             "search": Proposer(space, study.sampler.name, study.sampler.startup, study.seed, sought),
             "control": Proposer(space, "random", 0, derived_seed(study.seed, "control"), sought),
         }
+        guided = SAMPLERS[study.sampler.name].guided
+        self._guide = Guide(definition) if guided else None
         self._told: set[int] = set()
-        self._next = 0
+        self._asked: list[TrialRecord] = []
 
     def restore(
         self, number: int, level: float, params: dict[str, Any], notes: dict[str, Any]
     ) -> TrialRecord:
         """Take up a recorded proposal again, as one whose result is not told yet."""
         candidate = self._proposer(number).restore(number, params, notes)
-        self._next = number + 1
-        return self._describe(number, candidate, (self._fit(candidate, level), level), params)
+        trial = self._describe(number, candidate, (self._fit(candidate, level), level), params)
+        self._asked.append(trial)
+        return trial
 
-    def propose(self, known: Iterable[TrialRecord]) -> TrialRecord | None:
+    def propose(self, known: Sequence[TrialRecord]) -> TrialRecord | None:
         """Return the next candidate, proposed from first-rung results, or None where none fits its level."""
-        number = self._next
+        number = len(self._asked)
         self._tell(known)
         for attempt in range(PATIENCE):
-            given = None if attempt else self.definition.start(number)
+            given = None if attempt else self._given(number, known)
             candidate, params = self._proposer(number).ask(number, attempt, given)
             try:
                 trial = self._describe(number, candidate, self._deployed(candidate, number), params)
             except OverBudgetError:
                 self._proposer(number).discard(number)
                 continue
-            self._next = number + 1
+            self._asked.append(trial)
             notes = self._proposer(number).notes(number)
             self._store.append("asked", number=number, level=trial.level, params=params, notes=notes)
             return trial
         return None
+
+    def _given(self, number: int, known: Sequence[TrialRecord]) -> Mapping[str, Any] | None:
+        """Return values that are not for the sampler to draw: a warm start's, or those that a model chose."""
+        start = self.definition.start(number)
+        if start is not None or self._guide is None or self.definition.arm(number) == "control":
+            return start
+        return self._guide.choose(number, known, self._asked)
 
     def _proposer(self, number: int) -> Proposer:
         return self._proposers[self.definition.arm(number)]

@@ -53,12 +53,14 @@ class Sampler:
         whole: every leaf of the space is drawn for every candidate, those that it does not use too. Models
             and crossovers of these samplers cover the leaves that all trials share, which would be few where
             each operator has options of its own; the unused values travel with a candidate as silent genes.
+        guided: a model chooses the values (`guide.py`), and these draws only come before it.
         one_thread: its arithmetic is for torch. Sums on several threads depend on their number, so runs
             would not repeat exactly, and beside trainings the threads wait for each other for seconds.
     """
 
     make: Callable[[Seeds, int], BaseSampler]
     whole: bool = False
+    guided: bool = False
     one_thread: bool = False
 
     def guard(self) -> AbstractContextManager[Any]:
@@ -112,6 +114,7 @@ def _qmc(seeds: Seeds, _startup: int) -> BaseSampler:
 
 # `tpe` and `tpe_univariate` take conditional leaves as they are: one models leaves together, the other alone.
 SAMPLERS: dict[str, Sampler] = {
+    "surrogate": Sampler(_random, guided=True),
     "tpe": Sampler(_tpe),
     "tpe_univariate": Sampler(_tpe_univariate),
     "nsga2": Sampler(_nsga2, whole=True),

@@ -11,7 +11,7 @@ from typing import Any
 from scalesearch.architecture.budget import Budget
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.space import SearchSpace
-from scalesearch.search.objectives import DEFAULT, check_objectives
+from scalesearch.search.objectives import DEFAULT, OBJECTIVES, check_objectives
 from scalesearch.search.records import Arm
 from scalesearch.search.rungs import Halving
 from scalesearch.search.samplers import SAMPLERS
@@ -104,6 +104,12 @@ class Study:
                 f"rungs are numbers of images, at least 1 and rising, but got {list(self.rungs)}"
             )
         check_objectives(self.objectives)
+        modelled = {"flops", *(name for name, one in OBJECTIVES.items() if one.learned)}
+        if SAMPLERS[self.sampler.name].guided and not set(self.objectives) <= modelled:
+            raise ValueError(
+                f"the sampler {self.sampler.name} is for accuracy or a reward, on levels of FLOPs, "
+                f"but the objectives are {', '.join(self.objectives)}"
+            )
         if self.lag < 0:
             raise ValueError(f"lag must be at least 0, but got {self.lag}")
 

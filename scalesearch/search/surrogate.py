@@ -18,28 +18,37 @@ Floats = NDArray[np.float64]
 Rng = np.random.Generator
 
 CAUTION = 1.0  # standard deviations below the mean that the confidence bound lies
-TREES = 100
 
 
 class Beliefs(NamedTuple):
-    """What a model believes of the losses of n candidates, all (n,): mean, deviation, one joint draw."""
+    """What a model believes of the losses of n candidates: (n,) means and their (n, n) covariance."""
 
     mean: Floats
-    deviation: Floats
-    draw: Floats
+    covariance: Floats
+
+    @property
+    def deviation(self) -> Floats:
+        """(n,) standard deviations."""
+        return np.sqrt(np.maximum(np.diag(self.covariance), 0))
+
+    def draw(self, rng: Rng) -> Floats:
+        """Return (n,), one joint draw."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        scale = np.sqrt(np.maximum(values, 0))  # rounding leaves tiny negative ones
+        return np.asarray(self.mean + vectors @ (scale * rng.standard_normal(len(scale))))
 
 
 class Model(NamedTuple):
     """A fitted regression: predicted means of rows, and full beliefs about them."""
 
     predict: Callable[[Floats], Floats]
-    believe: Callable[[Floats, Rng], Beliefs]
+    believe: Callable[[Floats], Beliefs]
 
 
-Fit = Callable[[Floats, Floats, Rng], Model]
+Fit = Callable[[Floats, Floats], Model]
 
 
-def _gp(x: Floats, y: Floats, _rng: Rng) -> Model:
+def _gp(x: Floats, y: Floats) -> Model:
     """Fit a Gaussian process with one length for all features (Rasmussen, Williams 2006, algorithm 2.1)."""
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
@@ -50,48 +59,25 @@ def _gp(x: Floats, y: Floats, _rng: Rng) -> Model:
     _quietly(lambda: model.fit(x, y))
     noise = model.kernel_.k2.noise_level
 
-    def believe(rows: Floats, rng: Rng) -> Beliefs:
+    def believe(rows: Floats) -> Beliefs:
         mean, covariance = model.predict(rows, return_cov=True)
-        latent = covariance - noise * np.eye(len(rows))  # the loss of a training less its chance
-        return _normal(mean, latent, rng)
+        # What is sought is the network, not the chance of its training.
+        return Beliefs(mean, covariance - noise * np.eye(len(rows)))
 
     return Model(model.predict, believe)
 
 
-def _ridge(x: Floats, y: Floats, _rng: Rng) -> Model:
+def _ridge(x: Floats, y: Floats) -> Model:
     """Fit a linear regression with a prior on its weights whose width the data decide (MacKay 1992)."""
     from sklearn.linear_model import BayesianRidge
 
     model = BayesianRidge().fit(x, y)
 
-    def believe(rows: Floats, rng: Rng) -> Beliefs:
+    def believe(rows: Floats) -> Beliefs:
         centred = rows - x.mean(axis=0)
-        return _normal(model.predict(rows), centred @ model.sigma_ @ centred.T, rng)
+        return Beliefs(model.predict(rows), centred @ model.sigma_ @ centred.T)
 
     return Model(model.predict, believe)
-
-
-def _trees(x: Floats, y: Floats, rng: Rng) -> Model:
-    """Fit bagged extremely randomised trees (Geurts et al. 2006); their spread is the deviation."""
-    from sklearn.ensemble import ExtraTreesRegressor
-
-    model = ExtraTreesRegressor(
-        TREES, max_features=0.5, bootstrap=True, random_state=int(rng.integers(2**31))
-    ).fit(x, y)
-
-    def believe(rows: Floats, rng: Rng) -> Beliefs:
-        each = np.array([tree.predict(rows) for tree in model.estimators_])
-        return Beliefs(each.mean(axis=0), each.std(axis=0), each[rng.integers(len(each))])
-
-    return Model(model.predict, believe)
-
-
-def _normal(mean: Floats, covariance: Floats, rng: Rng) -> Beliefs:
-    deviation = np.sqrt(np.maximum(np.diag(covariance), 0))
-    # Rounding leaves tiny negative eigenvalues.
-    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-    draw = mean + vectors @ (np.sqrt(np.maximum(values, 0)) * rng.standard_normal(len(mean)))
-    return Beliefs(mean, deviation, draw)
 
 
 def _quietly(work: Callable[[], Any]) -> None:
@@ -105,17 +91,17 @@ def _quietly(work: Callable[[], Any]) -> None:
         work()
 
 
-def _thompson(beliefs: Beliefs, _best: float) -> Floats:
+def _thompson(beliefs: Beliefs, _best: float, rng: Rng) -> Floats:
     """Return one draw of the losses (Thompson 1933)."""
-    return beliefs.draw
+    return beliefs.draw(rng)
 
 
-def _bound(beliefs: Beliefs, _best: float) -> Floats:
+def _bound(beliefs: Beliefs, _best: float, _rng: Rng) -> Floats:
     """Return the lower confidence bound (Srinivas et al. 2010)."""
     return beliefs.mean - CAUTION * beliefs.deviation
 
 
-def _improvement(beliefs: Beliefs, best: float) -> Floats:
+def _improvement(beliefs: Beliefs, best: float, _rng: Rng) -> Floats:
     """Return minus the expected improvement on the best (Jones, Schonlau and Welch 1998, equation 15)."""
     from scipy.special import ndtr
 
@@ -126,9 +112,9 @@ def _improvement(beliefs: Beliefs, best: float) -> Floats:
     return -np.asarray(gain * ndtr(z) + deviation * density, dtype=np.float64)
 
 
-MODELS: dict[str, Fit] = {"gp": _gp, "ridge": _ridge, "trees": _trees}
+MODELS: dict[str, Fit] = {"gp": _gp, "ridge": _ridge}
 # Each gives (n,) figures of which the least is chosen.
-ACQUISITIONS: dict[str, Callable[[Beliefs, float], Floats]] = {
+ACQUISITIONS: dict[str, Callable[[Beliefs, float, Rng], Floats]] = {
     "thompson": _thompson,
     "bound": _bound,
     "improvement": _improvement,
@@ -146,7 +132,7 @@ class Surrogate:
 
     startup: int = 10
     model: str = "gp"
-    acquisition: str = "thompson"
+    acquisition: str = "bound"
 
     def __post_init__(self) -> None:
         for name, known in (("model", MODELS), ("acquisition", ACQUISITIONS)):
@@ -176,11 +162,11 @@ class Surrogate:
         y = standardised(losses)
         x, seen, waiting = _alike(pool, trained, pending)
         fit = MODELS[self.model]
-        model = fit(seen, y, rng)
+        model = fit(seen, y)
         if len(waiting):
             y = np.concatenate([y, model.predict(waiting)])
-            model = fit(np.vstack([seen, waiting]), y, rng)
-        return int(np.argmin(ACQUISITIONS[self.acquisition](model.believe(x, rng), float(y.min()))))
+            model = fit(np.vstack([seen, waiting]), y)
+        return int(np.argmin(ACQUISITIONS[self.acquisition](model.believe(x), float(y.min()), rng)))
 
 
 def standardised(losses: Floats) -> Floats:

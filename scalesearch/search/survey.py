@@ -87,11 +87,12 @@ class SurveyTable:
     One row a training. `network` and `sampled` are JSON; accuracies are fractions; `curve_images` and
     `curve_loss` are lists; `seconds` is wall time, `peak_memory` bytes; flops, params and activations are
     the trained network's. The file is replaced whole after each training: what a killed process loses is
-    the training that it was in.
+    the training that it was in. The weights of complete trainings are kept in the folder `weights`, if one
+    is given.
     """
 
-    def __init__(self, path: Path, origin: Origin) -> None:
-        self.path, self.origin = path, origin
+    def __init__(self, path: Path, origin: Origin, weights: Path | None = None) -> None:
+        self.path, self.origin, self.weights = path, origin, weights
         self._lock = FolderLock(path.parent)
         self.rows: list[dict[str, Any]] = []
 
@@ -127,6 +128,18 @@ class SurveyTable:
     def frame(self) -> pd.DataFrame:
         """The table."""
         return pd.DataFrame(self.rows)
+
+    def weights_of(self, key: str) -> Path:
+        """Return the file that keeps a training's weights; ValueError for a table that keeps none."""
+        if self.weights is None:
+            raise ValueError(f"{self.path}: this table keeps no weights")
+        return self.weights / f"{key[:16]}.safetensors"
+
+    def keep(self, key: str, written: Path) -> None:
+        """Move a training's weights to where they are kept, if they are."""
+        if self.weights is not None:
+            self.weights.mkdir(exist_ok=True)
+            written.replace(self.weights_of(key))
 
     def add(self, planned: Planned, outcome: Outcome) -> dict[str, Any]:
         """Write a finished training; it is on the disk when this returns its row."""
@@ -220,6 +233,8 @@ class _Course:
         one, job = self.running.pop(event.job)
         if event.outcome.status == "interrupted":
             return  # its checkpoint stays for the next call
+        if event.outcome.status == "complete":
+            self._table.keep(one.key, Path(job.weights))  # before the row, which promises them
         Path(job.weights).unlink(missing_ok=True)
         self._on_finished(self._table.add(one, event.outcome))
 

@@ -55,6 +55,6 @@ def test_with_few_results_the_draws_are_random():
 
 
 def test_objectives_that_the_model_does_not_cover_are_refused():
-    with pytest.raises(ValueError, match="the sampler surrogate is for accuracy .* accuracy, params"):
+    with pytest.raises(ValueError, match=r"the sampler surrogate is for accuracy .* accuracy, params"):
         Study("s", sampler=GUIDED, objectives=("accuracy", "params"))
     Study("s", sampler=GUIDED, objectives=("mnasnet",))

@@ -1,8 +1,8 @@
 """The sampler `surrogate`: a model chooses among random candidates that keep the budget.
 
-Optuna's study stays the ledger, and is given the values that are chosen. Each number draws a few candidates of
-its own, and those of the numbers before it on the same level are in its pool too: the pool depends on nothing
-but the seed and the number, so a run that is resumed chooses as one that was not interrupted.
+Optuna's study stays the ledger, and is given the values that are chosen. Each number draws a few candidates
+of its own, and those of the numbers before it on the same level are in its pool too: the pool depends on
+nothing but the seed and the number, so a run that is resumed chooses as one that was not interrupted.
 """
 
 from __future__ import annotations

@@ -182,7 +182,8 @@ def write_optuna(
 ) -> None:
     """Write the candidates as an Optuna journal, for tools that read Optuna's storages.
 
-    Their first trainings are comparable and stand for them. Values are the figures of the objectives in their own units; a trial without them stands as failed.
+    Their first trainings are comparable and stand for them. Values are the figures of the objectives in their
+    own units; a trial without them stands as failed.
     """
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)

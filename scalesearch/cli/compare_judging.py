@@ -21,6 +21,7 @@ from scalesearch.search.survey import Planned, SurveyTable
 from scalesearch.search.tables import read_parquet, write_parquet
 from scalesearch.training.augment import DeviceData
 from scalesearch.training.data import DataSet, Split
+from scalesearch.training.process import prepare_process
 
 Part = Literal["test", "report"]
 Right = NDArray[np.bool_]
@@ -96,6 +97,7 @@ class Judgement:
                 )
         from scalesearch.training.testing import right_answers
 
+        prepare_process(1)  # a core that others use too slows two threads down to less than one
         data = DeviceData.of(self._data, self._device)
         images, labels = _tensors(self._judging(), self._device)
         say(f"all trainings have ended: the {len(labels):,} {self.part} images are read now")

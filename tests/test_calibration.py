@@ -223,6 +223,9 @@ def test_the_plan_s_numbers_agree_with_each_other():
         Limits(trials=42), done=2
     )
     assert "longer than the 10 s given" in plan.text(Limits(time=10), 0)
+    with_rungs = replace(plan, load=2.0)  # a third goes on to trainings three times as long
+    assert with_rungs.trials_in(480) == 2 * math.floor(480 * 0.88 / 40)
+    assert with_rungs.seconds_for(42) == 21 * 40 + 3 * 25
 
 
 @pytest.mark.parametrize(

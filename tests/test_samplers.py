@@ -161,5 +161,5 @@ def test_proposals_do_not_depend_on_the_process():
 
 
 def test_an_unknown_sampler_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"one of tpe, tpe_univariate, nsga2.*got 'annealing'"):
+    with pytest.raises(ValueError, match=r"one of surrogate, tpe, tpe_univariate, nsga2.*got 'annealing'"):
         SamplerChoice("annealing")

@@ -141,7 +141,7 @@ class Plan:
     finals: int
     share: float
     workers: int
-    load: float
+    load: float = 1.0
 
     def trials_in(self, seconds: float) -> int:
         """Return how many search trainings fit in the time of a call; the first ones begin in any case."""

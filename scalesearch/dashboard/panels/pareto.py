@@ -149,7 +149,9 @@ def _caption(data: ParetoData) -> str:
 def _points(
     points: Sequence[Point], budget: float | None, *, marker: dict[str, Any], **style: Any
 ) -> go.Scatter:
-    symbols = ["square" if point.trial.arm == "control" else "circle" for point in points]
+    symbols: Any = "circle"
+    if any(point.trial.arm == "control" for point in points):
+        symbols = ["square" if point.trial.arm == "control" else "circle" for point in points]
     return go.Scatter(
         x=[point.flops for point in points],
         y=[point.accuracy for point in points],

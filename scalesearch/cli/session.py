@@ -19,7 +19,7 @@ from scalesearch.cli.options import seconds
 from scalesearch.cli.outputs import notice, published_networks, stored_report, write_outputs
 from scalesearch.cli.progress import DataProgress, SearchProgress
 from scalesearch.cli.studyfile import belongs, stored_source
-from scalesearch.cli.words import budget_text, evidence_text, exhausted_text, found_text, ratio_text
+from scalesearch.cli.words import budget_text, evidence_lines, exhausted_text, found_text, ratio_text
 from scalesearch.errors import InputError
 from scalesearch.search.driver import Driver
 from scalesearch.search.engines.local import LocalEngine
@@ -193,7 +193,8 @@ class Session:
         if report["plan"] is not None:
             self._say(ratio_text(report["plan"]))
         if report["best"] is not None:
-            self._say(evidence_text(report["evidence"]))
+            for line in evidence_lines(report["evidence"]):
+                self._say(line)
             self.console.print(found_text(report, folder), highlight=False)
         elif any(report["trials"].values()) or exhausted is None:
             self.console.print("no candidate completed a training yet, so there is no result")

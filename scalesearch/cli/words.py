@@ -85,10 +85,10 @@ def exhausted_text(report: Mapping[str, Any], space: str, patience: int) -> str 
     )
 
 
-def evidence_text(evidence: Mapping[str, Any]) -> str:
-    """Return what a run's own trials say of its result, a line each; empty where there are too few."""
+def evidence_lines(evidence: Mapping[str, Any]) -> list[str]:
+    """Return what a run's own trials say of its result; nothing where there are too few."""
     said = [evidence[name]["text"] for name in ("control", "outlook") if evidence[name] is not None]
-    return "\n".join([*said, *(signal["text"] for signal in evidence["signals"])])
+    return [*said, *(signal["text"] for signal in evidence["signals"])]
 
 
 def count_text(count: int, thing: str) -> str:

@@ -14,8 +14,8 @@ from test_search import definition
 
 from scalesearch import documents
 from scalesearch.architecture.layers import Cost
+from scalesearch.cli.options import workers_asked
 from scalesearch.cli.plan import Plan, is_short, make_plan, predict_trial, predictor, settings_of, staff
-from scalesearch.cli.run import workers_asked
 from scalesearch.cli.words import duration_text
 from scalesearch.errors import InputError
 from scalesearch.search.driver import Driver

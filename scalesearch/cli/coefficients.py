@@ -8,8 +8,18 @@ from typing import Annotated, Literal, cast
 import typer
 
 from scalesearch import documents
-from scalesearch.cli.options import BudgetFlops, budget, seconds
-from scalesearch.cli.run import Interruption, workers_asked
+from scalesearch.cli.interruption import Interruption
+from scalesearch.cli.options import (
+    AsJson,
+    BudgetFlops,
+    CallTime,
+    Data,
+    Device,
+    Workers,
+    budget,
+    seconds,
+    workers_asked,
+)
 from scalesearch.errors import InputError
 
 GROWTH, POINTS, SEEDS, IMAGES = 4.0, 15, 2, 20_000
@@ -20,13 +30,7 @@ COSTS = ("flops", "activations")
 def coefficients(
     network: Annotated[str, typer.Argument(help="A network's name or a document's path.")],
     budget_flops: BudgetFlops,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SCALESEARCH_DATA",
-            help="cifar10, digits, a folder of class folders, or a folder of Parquet files.",
-        ),
-    ] = None,
+    data: Data = None,
     growth: Annotated[
         float, typer.Option(help="The cost of the trained networks over that of their base.")
     ] = GROWTH,
@@ -34,13 +38,11 @@ def coefficients(
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each.")] = SEEDS,
     images: Annotated[int, typer.Option(min=1, help="Training images of each, repeats counted.")] = IMAGES,
     equal: Annotated[str, typer.Option(help="The cost that is equal: flops or activations.")] = "flops",
-    time: Annotated[str | None, typer.Option(help="Time of this call's trainings, such as 10m.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    workers: Annotated[
-        str, typer.Option(metavar="auto|NUMBER", help="Trainings at once; auto chooses by measuring, once.")
-    ] = "auto",
+    time: CallTime = None,
+    device: Device = "auto",
+    workers: Workers = "auto",
     out: Annotated[str | None, typer.Option(help="The folder; default runs/coefficients-NAME.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search alpha, beta and gamma of one network by training ways to grow it, and scale it by the best.
 

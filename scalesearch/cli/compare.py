@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from scalesearch.cli.options import seconds
-from scalesearch.cli.run import Interruption, names, workers_asked
+from scalesearch.cli.interruption import Interruption
+from scalesearch.cli.options import AsJson, CallTime, Data, Device, Workers, names, seconds, workers_asked
 
 
 def compare(
@@ -22,25 +22,17 @@ def compare(
     rivals: Annotated[
         str | None, typer.Option("--with", metavar="NETWORK,NETWORK", help="Further networks.")
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SCALESEARCH_DATA",
-            help="cifar10, digits, a folder of class folders, or a folder of Parquet files.",
-        ),
-    ] = None,
+    data: Data = None,
     images: Annotated[int, typer.Option(min=1, help="Training images of each training.")] = 60_000,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network.")] = 3,
     recipe: Annotated[
         str, typer.Option(help="A recipe's name or path; its proxy says the cost that all are scaled to.")
     ] = "small",
-    time: Annotated[str | None, typer.Option(help="Time of this call's trainings, such as 10m.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    workers: Annotated[
-        str, typer.Option(metavar="auto|NUMBER", help="Trainings at once; auto chooses by measuring, once.")
-    ] = "auto",
+    time: CallTime = None,
+    device: Device = "auto",
+    workers: Workers = "auto",
     out: Annotated[str | None, typer.Option(help="The folder; default runs/compare-HASH.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train networks of equal cost alike, with fresh seeds, and compare the first with each other one.
 

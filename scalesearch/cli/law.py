@@ -7,8 +7,18 @@ from typing import Annotated
 
 import typer
 
-from scalesearch.cli.options import budget, limit, seconds
-from scalesearch.cli.run import Interruption, workers_asked
+from scalesearch.cli.interruption import Interruption
+from scalesearch.cli.options import (
+    AsJson,
+    CallTime,
+    Data,
+    Device,
+    Workers,
+    budget,
+    limit,
+    seconds,
+    workers_asked,
+)
 from scalesearch.errors import InputError
 
 SIZES, SEEDS, IMAGES = 6, 3, 20_000
@@ -43,20 +53,12 @@ def law(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each member.")] = SEEDS,
     images: Annotated[int, typer.Option(min=1, help="Training images of each, repeats counted.")] = IMAGES,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SCALESEARCH_DATA",
-            help="cifar10, digits, a folder of class folders, or a folder of Parquet files.",
-        ),
-    ] = None,
-    time: Annotated[str | None, typer.Option(help="Time of this call's trainings, such as 10m.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    workers: Annotated[
-        str, typer.Option(metavar="auto|NUMBER", help="Trainings at once; auto chooses by measuring, once.")
-    ] = "auto",
+    data: Data = None,
+    time: CallTime = None,
+    device: Device = "auto",
+    workers: Workers = "auto",
     out: Annotated[str | None, typer.Option(help="The folder; default runs/law-NAMES.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train families at several sizes and fit error = a C^-b + c to each, with intervals and a hold-out.
 

@@ -92,3 +92,35 @@ MaxActivations = Annotated[
         help="Activations (outputs of convolutions) of a deployed network at most.",
     ),
 ]
+
+
+def names(option: str, text: str | None) -> tuple[str, ...] | None:
+    """Read names with commas between them."""
+    found = None if text is None else tuple(part.strip() for part in text.split(","))
+    if found is not None and "" in found:
+        raise InputError(f"{option} has a name between any two commas, but got {text!r}")
+    return found
+
+
+def workers_asked(text: str) -> int:
+    """Read --workers: a number, or 0 for auto."""
+    if text == "auto":
+        return 0
+    if not text.isdecimal():
+        raise InputError(f"--workers is auto or a whole number of at least 1, but got {text!r}")
+    return int(text)
+
+
+Data = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SCALESEARCH_DATA",
+        help="cifar10, digits, a folder of class folders, or a folder of Parquet files.",
+    ),
+]
+CallTime = Annotated[str | None, typer.Option(help="Time of this call's trainings, such as 10m.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Workers = Annotated[
+    str, typer.Option(metavar="auto|NUMBER", help="Trainings at once; auto chooses by measuring, once.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")]

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sys
-import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from scalesearch import documents
-from scalesearch.cli.options import BudgetsFlops, MaxActivations, MaxParams, budgets, limit, seconds
+from scalesearch.cli.interruption import Interruption
+from scalesearch.cli.options import (
+    AsJson,
+    BudgetsFlops,
+    Data,
+    Device,
+    MaxActivations,
+    MaxParams,
+    Workers,
+    budgets,
+    limit,
+    names,
+    seconds,
+    workers_asked,
+)
 from scalesearch.errors import InputError
 
 if TYPE_CHECKING:  # it loads Optuna
@@ -26,19 +36,11 @@ def run(
     max_activations: MaxActivations = None,
     study: Annotated[str, typer.Option(help="A study's name or a document's path.")] = "default",
     space: Annotated[str | None, typer.Option(help="A search space's name or path.")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SCALESEARCH_DATA",
-            help="cifar10, digits, a folder of class folders, or a folder of Parquet files.",
-        ),
-    ] = None,
+    data: Data = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Search trials of the whole run.")] = None,
     time: Annotated[str | None, typer.Option(help="Time of this call, such as 10m or 1h30m.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    workers: Annotated[
-        str, typer.Option(metavar="auto|NUMBER", help="Trainings at once; auto chooses by measuring, once.")
-    ] = "auto",
+    device: Device = "auto",
+    workers: Workers = "auto",
     base: Annotated[
         str | None,
         typer.Option(
@@ -68,7 +70,7 @@ def run(
         typer.Option("--compile", help="Train with torch.compile: another study; on a CPU it never pays."),
     ] = False,
     out: Annotated[str | None, typer.Option(help="The run folder; default runs/NAME.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search for the network that makes the most of a budget, by short trainings on real images."""
     if base is not None:
@@ -134,60 +136,9 @@ def changed(chosen: Changed, option: str, **field: Any) -> Changed:
         raise InputError(f"{option}: {error}") from error
 
 
-def names(option: str, text: str | None) -> tuple[str, ...] | None:
-    """Read names with commas between them."""
-    found = None if text is None else tuple(part.strip() for part in text.split(","))
-    if found is not None and "" in found:
-        raise InputError(f"{option} has a name between any two commas, but got {text!r}")
-    return found
-
-
 def images(text: str | None) -> tuple[int, ...] | None:
     """Read numbers of images with commas between them."""
     found = names("--rungs", text)
     if found is not None and not all(part.isdecimal() for part in found):
         raise InputError(f"--rungs are whole numbers of images such as 20000,60000, but got {text!r}")
     return None if found is None else tuple(int(part) for part in found)
-
-
-def workers_asked(text: str) -> int:
-    """Read --workers: a number, or 0 for auto."""
-    if text == "auto":
-        return 0
-    if not text.isdecimal():
-        raise InputError(f"--workers is auto or a whole number of at least 1, but got {text!r}")
-    return int(text)
-
-
-class Interruption:
-    """Turns Ctrl-C and SIGTERM into a question that the driver asks; a second one ends at once.
-
-    Before the driver asks for the first time nothing is lost, and a signal ends the command there and then.
-    """
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self._listened = False
-
-    def requested(self) -> bool:
-        """Return whether an end was asked for."""
-        self._listened = True
-        return self._event.is_set()
-
-    def _hear(self, _signal: int, _frame: Any) -> None:
-        if not self._listened:
-            raise KeyboardInterrupt
-        if self._event.is_set():
-            os._exit(130)
-        self._event.set()
-        print("stopping: trainings write their checkpoints ...", file=sys.stderr)
-
-    def __enter__(self) -> Interruption:
-        self._before = {
-            number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

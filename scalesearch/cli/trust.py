@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scalesearch import documents
-from scalesearch.cli.options import budget, seconds
-from scalesearch.cli.run import Interruption, workers_asked
+from scalesearch.cli.interruption import Interruption
+from scalesearch.cli.options import AsJson, CallTime, Data, Device, Workers, budget, seconds, workers_asked
 from scalesearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,13 +21,7 @@ NETWORKS, LENGTHS = 24, "20000,60000"
 def trust(
     space: Annotated[str | None, typer.Argument(help="A search space's name or path; default mixed.")] = None,
     survey: Annotated[str | None, typer.Option(help="A survey's name or a document's path.")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SCALESEARCH_DATA",
-            help="cifar10, digits, a folder of class folders, or a folder of Parquet files.",
-        ),
-    ] = None,
+    data: Data = None,
     budget_flops: Annotated[
         str | None,
         typer.Option(metavar="NUMBER", help="Multiply-accumulates of the deployed networks, e.g. 2e9."),
@@ -37,13 +31,11 @@ def trust(
         str | None, typer.Option(help=f"Training images, the longest is the truth; default {LENGTHS}.")
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each; default 1.")] = None,
-    time: Annotated[str | None, typer.Option(help="Time of this call's trainings, such as 10m.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    workers: Annotated[
-        str, typer.Option(metavar="auto|NUMBER", help="Trainings at once; auto chooses by measuring, once.")
-    ] = "auto",
+    time: CallTime = None,
+    device: Device = "auto",
+    workers: Workers = "auto",
     out: Annotated[str | None, typer.Option(help="The folder; default runs/trust-NAME.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure how far short trainings and zero-cost scores order networks as long trainings do.
 

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from scalesearch.cli.compare_report import statement
-from scalesearch.search.paired import Difference, difference, pooled_variance
-from scalesearch.search.trust import SeedNoise, estimates
+from scalesearch.search.paired import Difference, difference
+from scalesearch.search.trust import SeedNoise, estimates, pooled_variance
 
 KNOWN = SeedNoise(0.006, 6)
 

@@ -10,8 +10,8 @@ import numpy as np
 from scalesearch.architecture.document import to_document
 from scalesearch.cli.compare_entrants import Entrant
 from scalesearch.cli.compare_judging import Judged
-from scalesearch.search.paired import Difference, Right, difference, pooled_variance
-from scalesearch.search.trust import Estimate, SeedNoise, estimates
+from scalesearch.search.paired import Difference, Right, difference
+from scalesearch.search.trust import Estimate, SeedNoise, estimates, pooled_variance
 
 Row = dict[str, Any]
 

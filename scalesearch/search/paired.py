@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-
-from scalesearch.search.trust import SeedNoise, seed_variance
 
 Right = NDArray[np.bool_]
 
@@ -31,16 +28,6 @@ class Difference:
     def tie(self) -> bool:
         """Whether the interval includes 0."""
         return self.low <= 0 <= self.high
-
-
-def pooled_variance(groups: Sequence[Sequence[float]], known: SeedNoise) -> tuple[float, int]:
-    """Return the variance between seeds, pooled with what is known beforehand, and its degrees of freedom.
-
-    As `trust.estimates` pools it (the moderated t of Smyth 2004, section 3).
-    """
-    found, own = seed_variance(groups)
-    freedom = own + known.freedom
-    return (own * found + known.freedom * known.deviation**2) / freedom, freedom
 
 
 def difference(first: Right, second: Right, variance: float, freedom: int) -> Difference:

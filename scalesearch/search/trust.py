@@ -40,18 +40,26 @@ class SeedNoise:
     freedom: int
 
 
+def pooled_variance(groups: Sequence[Sequence[float]], known: SeedNoise) -> tuple[float, int]:
+    """Return the variance between seeds, pooled with what is known beforehand, and its degrees of freedom.
+
+    Both are weighted by degrees of freedom (the moderated t of Smyth 2004, section 3).
+    """
+    found, own = seed_variance(groups)
+    freedom = own + known.freedom
+    return (own * found + known.freedom * known.deviation**2) / freedom, freedom
+
+
 def estimates(
     accuracies: Mapping[int, Sequence[float]], images: int, known: SeedNoise
 ) -> dict[int, Estimate]:
     """Estimate each network's accuracy from its trainings, all judged on the same `images` images.
 
     Two errors add up: that of the images, p (1 - p) / images, and that of the seeds. The seeds' variance
-    is pooled over the networks and with what is known beforehand, weighted by degrees of freedom (the
-    moderated t of Smyth 2004, section 3), since a run has few trainings of the same network.
+    is pooled over the networks and with what is known beforehand, since a run has few trainings of the
+    same network.
     """
-    found, own = seed_variance(list(accuracies.values()))
-    freedom = own + known.freedom
-    variance = (own * found + known.freedom * known.deviation**2) / freedom
+    variance, freedom = pooled_variance(list(accuracies.values()), known)
     factor = float(stats.t.ppf(0.975, freedom))
     result = {}
     for network, values in accuracies.items():

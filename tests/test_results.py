@@ -1,18 +1,19 @@
 """Recorded results belong to the documents as they stand."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from scalesearch import documents, load
+from scalesearch.search.study import digest
 
 RESULTS = Path(__file__).parent.parent / "studies/results"
 
 
 @pytest.mark.parametrize("name", ["accuracy_check"])
 def test_a_recorded_study_is_what_its_documents_would_run(name):
-    from dataclasses import asdict
-
     stored = documents.read(RESULTS / name / "study.yaml")
     study = documents.load_study(name)
     assert stored["space"] == documents.plain(documents.load_space(study.space))
@@ -27,3 +28,32 @@ def test_the_accuracy_check_trained_the_proxy_that_the_recipe_makes_of_b0():
     proxy = candidate.proxy(policy, policy.flops, 10, 32)
     assert load(RESULTS / "accuracy_check/proxy.yaml") == proxy.network
     assert 0.97 <= proxy.share <= 1
+
+
+def test_the_recorded_survey_is_of_the_recipe_the_networks_and_the_lengths_of_its_document():
+    import pandas as pd
+
+    table = pd.read_parquet(RESULTS / "mixed/trainings.parquet")
+    survey = documents.load_survey("mixed")
+    recipe = documents.plain(asdict(documents.load_recipe(survey.recipe)))
+    assert set(table.recipe) == {digest(recipe)}
+    wanted = {(b.images, n, seed) for b in survey.trainings for n in range(b.networks) for seed in b.seeds}
+    trained = set(zip(table.images, table.number, table.seed, strict=True))
+    assert trained <= wanted
+    assert len(trained) == len(table)
+
+
+def test_the_recorded_trust_report_follows_from_the_recorded_table():
+    """Recomputed by scipy from the trainings, so that a swapped sign or rung would show."""
+    import pandas as pd
+    from scipy.stats import kendalltau, spearmanr
+
+    table = pd.read_parquet(RESULTS / "mixed/trainings.parquet")
+    losses = {images: rows.set_index("number").val_loss for images, rows in table.groupby("images")}
+    report = json.loads((RESULTS / "mixed/trust.json").read_text())
+    (signal,) = [s for s in report["signals"] if s["name"] == "20,000 images: validation loss"]
+    both = losses[20000].index.intersection(losses[60000].index)
+    pair = losses[20000][both], losses[60000][both]
+    assert signal["n"] == len(both)
+    assert signal["spearman"][0] == pytest.approx(spearmanr(*pair).statistic)
+    assert signal["kendall"][0] == pytest.approx(kendalltau(*pair).statistic)

@@ -29,7 +29,7 @@ TINY = Network(
 )
 RECIPE = Recipe(phases=(Phase(0.5, 0.75), Phase(0.5, 1.0)), norm_batches=2)
 NO_COMPILER = {"CXX": "/nowhere/c++"}
-STUDY = "name: small\nimages: 128\nfinals: {candidates: 0, seeds: 0}\n"
+STUDY = "name: small\nrungs: [128]\nfinals: {candidates: 0, seeds: 0}\n"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -247,7 +247,7 @@ def test_of_an_animation_the_first_frame_is_taken(kind):
 
 # --- the command -------------------------------------------------------------------------------------
 
-STUDY = "name: photos\nimages: 1200\nspace: {space}\nfinals: {{candidates: 1, seeds: 1, share: 0.2}}\n"
+STUDY = "name: photos\nrungs: [1200]\nspace: {space}\nfinals: {{candidates: 1, seeds: 1, share: 0.2}}\n"
 SPACE = {
     "name": "plain",
     "resolution": 64,

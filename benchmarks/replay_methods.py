@@ -20,12 +20,12 @@ import optuna
 from replay import Floats, Rows, Values, View
 
 from scalesearch.architecture.budget import OverBudgetError
-from scalesearch.architecture.domains import Choice, Domain, random_values
+from scalesearch.architecture.domains import random_values
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.space import Candidate, SearchSpace
 from scalesearch.errors import InputError
 from scalesearch.search.features import features
-from scalesearch.search.samplers import SAMPLERS, Proposer
+from scalesearch.search.samplers import SAMPLERS, Proposer, suggested
 from scalesearch.search.surrogate import Surrogate
 
 STARTUP = 10  # random proposals of every method that learns
@@ -147,7 +147,7 @@ class PlainOptuna:
     def _ask(self) -> tuple[optuna.Trial, Floats | None]:
         self.asks += 1
         trial = self._study.ask()
-        candidate = self._fitting.space.draw(partial(_suggested, trial))
+        candidate = self._fitting.space.draw(partial(suggested, trial))
         excess = candidate.base.cost().flops / self._flops - 1
         trial.set_constraint("flops", excess)
         return trial, self._fitting.features(candidate) if excess <= 0 else None
@@ -155,15 +155,6 @@ class PlainOptuna:
     def learn(self, row: int, loss: float) -> None:
         """Tell the study."""
         self._study.tell(self._numbers[row], loss)
-
-
-def _suggested(trial: optuna.Trial, name: str, domain: Domain) -> Any:
-    if isinstance(domain, Choice):
-        return trial.suggest_categorical(name, domain.values)
-    if domain.whole:
-        step = int(domain.step or 1)
-        return trial.suggest_int(name, int(domain.low), int(domain.high), step=step, log=domain.log)
-    return trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
 
 
 @dataclass

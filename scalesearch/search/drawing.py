@@ -18,11 +18,11 @@ import pandas as pd
 
 from scalesearch.architecture.budget import BAND, Budget, Fit, OverBudgetError
 from scalesearch.architecture.document import to_document
-from scalesearch.architecture.domains import Domain, random_values
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.space import Candidate, SearchSpace
 from scalesearch.errors import InputError
 from scalesearch.search.proposals import PATIENCE, deployed_for
+from scalesearch.search.samplers import random_candidate
 from scalesearch.search.study import digest
 from scalesearch.search.tables import read_parquet, write_parquet
 
@@ -108,14 +108,8 @@ def _pool(drawing: Drawing, on_progress: OnProgress) -> list[_Pooled]:
 
 
 def _proxied(drawing: Drawing, rng: np.random.Generator) -> _Pooled | None:
-    params: dict[str, Any] = {}
-    values = random_values(rng)
-
-    def suggest(name: str, domain: Domain) -> Any:
-        params[name] = values(name, domain)
-        return params[name]
-
-    candidate, policy = drawing.space.draw(suggest), drawing.policy
+    candidate, params = random_candidate(drawing.space, rng)
+    policy = drawing.policy
     try:
         proxy = candidate.proxy(policy, policy.flops, drawing.classes, drawing.resolution)
     except OverBudgetError:

@@ -20,13 +20,12 @@ from threadpoolctl import threadpool_limits
 
 from scalesearch.architecture.budget import OverBudgetError
 from scalesearch.architecture.document import from_document
-from scalesearch.architecture.domains import Domain, random_values
 from scalesearch.architecture.network import Network
 from scalesearch.architecture.space import Candidate
 from scalesearch.search.features import features
 from scalesearch.search.objectives import OBJECTIVES, told
 from scalesearch.search.records import TrialRecord
-from scalesearch.search.samplers import derived_seed
+from scalesearch.search.samplers import derived_seed, random_candidate
 from scalesearch.search.study import Definition
 from scalesearch.search.surrogate import Surrogate
 
@@ -124,13 +123,8 @@ class Guide:
         return self._drawn[number]
 
     def _random(self, number: int, rng: np.random.Generator) -> _Pooled | None:
-        d, params, values = self.definition, dict[str, Any](), random_values(rng)
-
-        def suggest(name: str, domain: Domain) -> Any:
-            params[name] = values(name, domain)
-            return params[name]
-
-        candidate = d.space.draw(suggest)
+        d = self.definition
+        candidate, params = random_candidate(d.space, rng)
         flops = d.policy.flops_at(d.level(number), d.budget)
         try:
             proxy = candidate.proxy(d.policy, flops, d.classes, d.resolution)

@@ -16,6 +16,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -27,7 +28,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from threadpoolctl import threadpool_limits
 
-from scalesearch.architecture.domains import Choice, Domain, Suggest
+from scalesearch.architecture.domains import Choice, Domain, Suggest, random_values
 from scalesearch.architecture.space import Candidate, SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -145,7 +146,20 @@ def replay(params: Mapping[str, Any]) -> Suggest:
     return lambda name, _domain: params[name]
 
 
-def _suggest(trial: Trial, name: str, domain: Domain) -> Any:
+def random_candidate(space: SearchSpace, rng: np.random.Generator) -> tuple[Candidate, dict[str, Any]]:
+    """Return a random candidate of a space, whatever it costs, and its values by leaf."""
+    params: dict[str, Any] = {}
+    values = random_values(rng)
+
+    def suggest(name: str, domain: Domain) -> Any:
+        params[name] = values(name, domain)
+        return params[name]
+
+    return space.draw(suggest), params
+
+
+def suggested(trial: Trial, name: str, domain: Domain) -> Any:
+    """Return the value that Optuna's trial gives a leaf."""
     if isinstance(domain, Choice):
         return trial.suggest_categorical(name, domain.values)
     if domain.whole:
@@ -194,10 +208,10 @@ class Proposer:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study.sampler = self._sampler.make(seeds, self.startup)
             trial = self.study.ask()
-            candidate = self.space.draw(partial(_suggest, trial))
+            candidate = self.space.draw(partial(suggested, trial))
             params = trial.params
             unused = self.space.domains().items() if self._sampler.whole else ()
-            silent = {name: _suggest(trial, name, leaf) for name, leaf in unused if name not in params}
+            silent = {name: suggested(trial, name, leaf) for name, leaf in unused if name not in params}
         self._trials[number], self._silent[number] = trial.number, silent
         return candidate, params
 

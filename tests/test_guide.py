@@ -54,6 +54,15 @@ def test_with_few_results_the_draws_are_random():
     assert Guide(guided()).choose(3, [], []) is None
 
 
+def test_it_chooses_also_when_every_search_training_has_ended(tmp_path):
+    study = guided()
+    _, trials = search(tmp_path, Limits(trials=8), study=study)
+    first = [t for t in trials if t.role == "search"]
+    chosen = Guide(study).choose(8, first, first)
+    assert chosen is not None
+    assert chosen not in [t.params for t in first]
+
+
 def test_objectives_that_the_model_does_not_cover_are_refused():
     with pytest.raises(ValueError, match=r"the sampler surrogate is for accuracy .* accuracy, params"):
         Study("s", sampler=GUIDED, objectives=("accuracy", "params"))

@@ -22,7 +22,7 @@ from scalesearch.architecture.budget import OverBudgetError
 from scalesearch.architecture.document import from_document
 from scalesearch.architecture.network import Network
 from scalesearch.architecture.space import Candidate
-from scalesearch.search.features import features
+from scalesearch.search.features import FEATURES, features
 from scalesearch.search.objectives import OBJECTIVES, told
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.samplers import derived_seed, random_candidate
@@ -99,7 +99,7 @@ class Guide:
         for t in trials:
             if t.number not in self._rows:
                 self._rows[t.number] = _row(from_document(t.proxy.document))
-        return np.array([self._rows[t.number] for t in trials])
+        return np.array([self._rows[t.number] for t in trials]).reshape(-1, len(FEATURES) + 1)
 
     # The pool
 

@@ -1,4 +1,4 @@
-"""A real headless browser that can reach no network."""
+"""A real headless browser that can reach no network but a server on 127.0.0.1."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 
 

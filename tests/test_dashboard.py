@@ -4,11 +4,11 @@ import json
 import re
 import subprocess
 import sys
-from math import nan
 
+import plotly.graph_objects as go
 import pytest
 from factories import BUDGET, HOSTILE, failed, trial
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scalesearch.dashboard import theme
@@ -16,94 +16,7 @@ from scalesearch.dashboard.describe import label, level_text, one_line, pattern_
 from scalesearch.dashboard.layout import Layout, PanelChoice
 from scalesearch.dashboard.panels import PANELS
 from scalesearch.dashboard.panels.context import Context, Reference
-from scalesearch.dashboard.panels.pareto import label_rows, pareto_data
-from scalesearch.dashboard.panels.progress import progress_data
 from scalesearch.errors import InputError
-
-
-def numbers(points):
-    return [point.trial.number for point in points]
-
-
-# Data
-
-
-def test_front_is_the_hand_computed_one():
-    trials = [
-        trial(0, 0.50, flops=100),
-        trial(1, 0.40, flops=200),  # dearer and worse than 0
-        trial(2, 0.60, flops=300),
-        trial(3, 0.60, flops=400),  # dearer and no better than 2
-        trial(4, 0.70, flops=900),
-        trial(5, 0.90, flops=1001),  # over the budget
-        failed(6, flops=50),
-        trial(7, 0.99, flops=60, status="interrupted"),
-        trial(8, nan, flops=70),
-        trial(9, 0.95, flops=80, role="final"),
-    ]
-    data = pareto_data(trials, budget=1000)
-    assert numbers(data.front) == [0, 2, 4]
-    assert numbers(data.dominated) == [1, 3]
-    assert numbers(data.over) == [5]
-    assert [record.number for record in (*data.failed, *data.interrupted)] == [6, 7]
-
-
-def test_within_a_level_accuracy_alone_ranks():
-    trials = [trial(0, 0.5, flops=980, level=1000), trial(1, 0.6, flops=990, level=1000)]
-    assert numbers(pareto_data(trials).front) == [1]
-
-
-def dominates(a, b):
-    no_worse = a.flops <= b.flops and a.accuracy >= b.accuracy
-    return no_worse and (a.flops, a.accuracy) != (b.flops, b.accuracy)
-
-
-def beats_in_level(a, b):
-    return a.trial.level == b.trial.level and a.accuracy > b.accuracy
-
-
-@settings(max_examples=150)
-@given(st.lists(st.tuples(st.integers(1, 8), st.integers(0, 6), st.integers(1, 3)), max_size=12))
-def test_front_equals_that_of_brute_force_domination(drawn):
-    trials = [
-        trial(number, accuracy / 10, flops=flops, level=level)
-        for number, (flops, accuracy, level) in enumerate(drawn)
-    ]
-    data = pareto_data(trials)
-    points = [*data.front, *data.dominated]
-    assert sorted(numbers(points)) == list(range(len(trials)))
-    expected = [p for p in points if not any(dominates(q, p) or beats_in_level(q, p) for q in points)]
-    assert sorted(numbers(data.front)) == sorted(numbers(expected))
-    assert [p.accuracy for p in data.front] == sorted(p.accuracy for p in data.front)
-    assert bool(data.front) == bool(trials)
-
-
-def test_references_far_from_the_search_are_named_but_not_drawn():
-    references = (Reference("far", 10**9), Reference("near", 3000), Reference("nearest", 300))
-    data = pareto_data([trial(flops=500)], 1000, references)
-    assert [near.name for near in data.near] == ["nearest", "near"]
-    assert [far.name for far in data.far] == ["far"]
-    assert data.span == (300, 3000)
-
-
-def test_labels_share_a_row_only_where_they_do_not_overlap():
-    assert label_rows([0.0, 0.1, 0.5], [0.2, 0.2, 0.2]) == [0, 1, 0]
-    assert label_rows([0.0, 0.01, 0.02, 0.03], [0.3] * 4) == [0, 1, 2, None]
-
-
-def test_progress_is_the_running_best_of_each_level():
-    trials = [
-        trial(3, 0.3, level=1000),
-        trial(0, 0.5, level=1000),
-        trial(1, 0.2, level=500),
-        failed(2, level=500),
-        trial(4, 0.6, level=1000),
-        trial(5, nan, level=1000),
-    ]
-    high, low = progress_data(trials)
-    assert (high.level, high.numbers, high.best) == (1000, (0, 3, 4), (0.5, 0.5, 0.6))
-    assert (low.level, low.numbers, low.accuracies) == (500, (1,), (0.2,))
-
 
 # Words and numbers
 
@@ -164,8 +77,17 @@ def test_palette_has_contrast_on_the_card(mode):
 
 # Panels as a conformance suite: whatever is in PANELS
 
+OF_SCORES = ("pareto", "progress")  # panels that have nothing to draw without a score
 
-@pytest.mark.parametrize("name", PANELS)
+
+def figures(drawn):
+    """Return the figures of a panel, by the name of their view."""
+    if isinstance(drawn, go.Figure):
+        return {"": drawn}
+    return drawn if isinstance(drawn, dict) else {}
+
+
+@pytest.mark.parametrize("name", OF_SCORES)
 @pytest.mark.parametrize(
     ("trials", "words"),
     [
@@ -176,39 +98,27 @@ def test_palette_has_contrast_on_the_card(mode):
     ],
 )
 def test_a_panel_without_scores_says_why_in_words(name, trials, words):
-    (annotation,) = PANELS[name](trials).layout.annotations
+    (figure,) = figures(PANELS[name](trials)).values()
+    (annotation,) = figure.layout.annotations
     assert words in annotation.text.replace("<br>", " ")
 
 
-@pytest.mark.parametrize("name", PANELS)
+@pytest.mark.parametrize("name", OF_SCORES)
 def test_a_panel_of_one_trial_draws_it(name):
-    figure = PANELS[name]([trial(accuracy=0.5)], context=Context(budget=BUDGET))
-    assert any(0.5 in (trace.y or ()) for trace in figure.data)
-    assert "validation accuracy of the proxy" in figure.layout.yaxis.title.text
+    for figure in figures(PANELS[name]([trial(accuracy=0.5)], context=Context(budget=BUDGET))).values():
+        assert any(trace.y is not None and 0.5 in trace.y for trace in figure.data)
+        assert "validation accuracy of the proxy" in figure.layout.yaxis.title.text
 
 
 @pytest.mark.parametrize("name", PANELS)
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_panel_gives_plotly_no_markup_of_others(name, text):
     trials = [trial(0, name=text), failed(1, reason=text)]
-    context = Context(BUDGET, (Reference(text, int(BUDGET)), Reference(text, 1)), 0)
+    context = Context(BUDGET, (Reference(text, int(BUDGET), 10**6, 10**6), Reference(text, 1, 1, 1)), 0)
     for drawn in (trials, trials[1:]):
-        written = json.dumps(json.loads(PANELS[name](drawn, context=context).to_json()))
-        assert not re.search("[<>]", re.sub("<br>|<extra></extra>", "", written))
-
-
-def test_pareto_draws_wall_front_and_references_where_they_belong():
-    trials = [trial(0, 0.4, flops=25_000_000), trial(1, 0.6)]
-    figure = PANELS["pareto"](trials, context=Context(BUDGET, (Reference("known", 80_000_000),), 1))
-    by_name = {trace.name: trace for trace in figure.data}
-    assert [shape.x0 for shape in figure.layout.shapes] == [BUDGET, BUDGET]
-    assert by_name["front"].y == (0.4, 0.6)
-    reference = by_name["published network, at its cost"]
-    assert (reference.x, reference.yaxis) == ((80_000_000,), "y2")  # off the accuracy axis
-    assert by_name["chosen"].x == (trials[1].deployed.flops,)
-    hover = by_name["front"].hovertext[1]
-    for part in ("trial 1", "accuracy 60.0 %", "params", "activations", "proxy", "fused_mbconv"):
-        assert part in hover
+        for figure in figures(PANELS[name](drawn, context=context)).values():
+            written = json.dumps(json.loads(figure.to_json()))
+            assert not re.search("[<>]", re.sub("<br>|<extra></extra>", "", written))
 
 
 # Documents and floors

@@ -1,5 +1,7 @@
 """The page in a real browser: from disk, without a network."""
 
+from dataclasses import replace
+
 import pytest
 from browser import headless, programs, requests, resize, screenshot
 from conftest import unavailable
@@ -7,10 +9,13 @@ from factories import BUDGET, failed, report, trial
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.wait import WebDriverWait
 
+from scalesearch import documents
 from scalesearch.dashboard.layout import Layout, PanelChoice
 from scalesearch.dashboard.page import write_page
 from scalesearch.dashboard.panels import PANELS
-from scalesearch.dashboard.panels.context import Reference
+from scalesearch.dashboard.panels.context import Context, Reference
+from scalesearch.dashboard.run_page import run_content
+from scalesearch.dashboard.run_view import RunView
 from scalesearch.dashboard.summary import summary_from_report
 
 LAYOUT = Layout(tuple(PanelChoice(name) for name in PANELS))
@@ -48,13 +53,17 @@ def run_of_trials():
     return [*trials, failed(24, flops=int(BUDGET / 4))]
 
 
-def open_page(chrome, path, trials, best, **options):
-    options = {"title": "a run", "references": REFERENCES, "budget": BUDGET, "layout": LAYOUT} | options
-    write_page(path, trials, summary=summary_from_report(report(trials, best), trials), **options)
+def open_page(chrome, path, trials, best, references=REFERENCES, layout=LAYOUT, title="a run"):
+    context = Context(BUDGET, references, best and best.number)
+    view = RunView(title, tuple(trials), context, summary_from_report(report(trials, best), trials))
+    write_page(path, run_content(view, layout, documents.write_text))
+    show(chrome, path, len(layout.panels))
+
+
+def show(chrome, path, panels):
     chrome.get_log("browser"), requests(chrome)
     chrome.get(path.as_uri())
-    drawn = len(options["layout"].panels)
-    WebDriverWait(chrome, 20).until(lambda it: len(it.find_elements("css selector", ".main-svg")) >= drawn)
+    WebDriverWait(chrome, 60).until(lambda it: len(it.find_elements("css selector", ".panel")) == panels)
 
 
 def points(chrome, panel=0):
@@ -62,11 +71,11 @@ def points(chrome, panel=0):
 
 
 def hover(chrome, point):
+    """Return what shows at a point: the page's own words on a trial, Plotly's label for all else."""
     chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
     ActionChains(chrome).move_to_element(point).perform()
-    label = WebDriverWait(chrome, 5).until(
-        lambda it: it.find_elements("css selector", "#panel-0 .hoverlayer .hovertext")
-    )
+    shown = ".tooltip:not([hidden]), #panel-0 .hoverlayer .hovertext"
+    label = WebDriverWait(chrome, 5).until(lambda it: it.find_elements("css selector", shown))
     return label[0].get_attribute("textContent")
 
 
@@ -90,21 +99,47 @@ def test_first_screen_needs_no_scrolling(chrome, tmp_path):
     assert chrome.execute_script(script) < 800
 
 
-def test_hovering_a_trial_shows_its_stage_table(chrome, tmp_path):
+def test_hovering_a_trial_shows_its_stages(chrome, tmp_path):
     trials = [trial(0, 0.5)]
     resize(chrome, 1280)
     open_page(chrome, tmp_path / "page.html", trials, best=trials[0], references=())
     text = hover(chrome, points(chrome)[0])
     stage = trials[0].deployed.document["stages"][1]
-    for part in (
-        "trial 0",
-        "50.0 %",
-        "activations",
-        "mbconv",
-        f"{stage['channels']}×{stage['repeats']}",
-        "5×5",
-    ):
-        assert part in text
+    for part in ("trial 0", "50.0 %", "mbconv", f"{stage['channels']}"):
+        assert part in text.lower()
+
+
+def test_a_page_that_is_resized_and_recoloured_keeps_its_panels(chrome, tmp_path):
+    trials = run_of_trials()
+    resize(chrome, 390)
+    open_page(chrome, tmp_path / "page.html", trials, best=trials[23])
+    widths = "return [...document.querySelectorAll('.figure .main-svg')].map((svg) => svg.clientWidth)"
+    narrow = chrome.execute_script(widths)
+    resize(chrome, 1280)
+    WebDriverWait(chrome, 10).until(lambda it: min(it.execute_script(widths)) > max(narrow))
+    chrome.find_element("id", "mode").click()
+    wide = chrome.execute_script(widths)
+    assert min(wide) > 500
+    assert max(wide) > 1100
+    height = "return Math.min(...[...document.querySelectorAll('.figure')].map((box) => box.clientHeight))"
+    assert chrome.execute_script(height) >= 150
+
+
+def test_a_switch_shows_another_view_and_a_click_opens_the_card(chrome, tmp_path):
+    trials = run_of_trials()
+    resize(chrome, 1280)
+    open_page(chrome, tmp_path / "page.html", trials, best=trials[23])
+    axis = "return document.querySelector('#panel-0 .xtitle').textContent"
+    assert "FLOPs" in chrome.execute_script(axis)
+    head = "//*[@id='panel-0']/..//button[text()='params']"
+    chrome.find_element("xpath", head).click()
+    assert "params" in chrome.execute_script(axis)
+    point = points(chrome)[0]
+    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
+    ActionChains(chrome).move_to_element(point).click().perform()
+    card = WebDriverWait(chrome, 5).until(lambda it: it.find_element("id", "card"))
+    assert "trial" in card.text.lower()
+    assert "fused_mbconv" in card.text
 
 
 def test_colours_follow_the_system_and_the_button(chrome, tmp_path):
@@ -122,27 +157,34 @@ def test_colours_follow_the_system_and_the_button(chrome, tmp_path):
 
 def test_hostile_names_stay_text(chrome, tmp_path):
     flops = [int(BUDGET * share) for share in (0.2, 0.3, 0.45, 0.65, 0.9)]
+    everything = "".join(HOSTILE)
+    chosen = {text: text for text in HOSTILE}
     scored = [trial(n, 0.4 + n / 20, name=text, flops=flops[n]) for n, text in enumerate(HOSTILE)]
     broken = [failed(n + 5, reason=text, name=text, flops=flops[n]) for n, text in enumerate(HOSTILE)]
-    references = [Reference(text, flops[n]) for n, text in enumerate(HOSTILE)]
-    everything = "".join(HOSTILE)
-    resize(chrome, 1280)
-    open_page(
-        chrome,
-        tmp_path / "page.html",
-        [*scored, *broken],
-        scored[0],
-        references=references,
-        title=everything,
-        notice=everything,
-        layout=Layout(LAYOUT.panels, title=everything),
+    trials = tuple(replace(one, params=chosen) for one in (*scored, *broken))
+    told = report(trials, scored[0], versions=chosen)
+    told["data"] |= {"name": everything, "fingerprint": everything}
+    references = tuple(Reference(text, flops[n], 10**6, 10**6) for n, text in enumerate(HOSTILE))
+    view = RunView(
+        everything,
+        trials,
+        Context(BUDGET, references, 0),
+        summary_from_report(told, trials),
+        everything,
     )
+    path = tmp_path / "page.html"
+    layout = Layout(LAYOUT.panels, title=everything)
+    write_page(path, run_content(view, layout, documents.write_text))
+    resize(chrome, 1280)
+    show(chrome, path, len(layout.panels))
     assert chrome.find_element("css selector", ".notice").text == everything
     shown = [hover(chrome, point) for point in points(chrome)]
     for text in HOSTILE:
         assert sum(text[:20] in label for label in shown) >= 3  # a trial, a failed one, a reference
+    for number in range(10):
+        chrome.execute_script("document.querySelectorAll('#panel-10 tbody tr')[arguments[0]].click()", number)
     assert chrome.execute_script("return window.hostile") is None
-    assert chrome.find_elements("css selector", "svg a, img, main b b, header b, .notice *") == []
+    assert chrome.find_elements("css selector", "svg a, img, main b b, header b, .notice *, #card img") == []
     assert chrome.get_log("browser") == []
 
 

@@ -1,27 +1,34 @@
 """The dashboard's page as text: what it says, and that nothing in it is markup of others."""
 
-import json
 import re
 from dataclasses import replace
 
 import pytest
 from factories import BUDGET, HOSTILE, failed, report, trial
 
+from scalesearch import documents
 from scalesearch.dashboard import theme
 from scalesearch.dashboard.layout import Layout, PanelChoice
 from scalesearch.dashboard.page import write_page
 from scalesearch.dashboard.panels import PANELS
-from scalesearch.dashboard.panels.context import Reference
+from scalesearch.dashboard.panels.context import Context, Reference
+from scalesearch.dashboard.run_page import panel_figure, run_content
+from scalesearch.dashboard.run_view import RunView
 from scalesearch.dashboard.summary import summary_from_report
+from scalesearch.errors import InputError
 
 LAYOUT = Layout(tuple(PanelChoice(name) for name in PANELS))
 
 
-def write(path, trials, best=None, **options):
+def view_of(trials, best=None, **options):
     summary = summary_from_report(options.pop("report", report(trials, best)), trials)
-    write_page(
-        path, trials, **({"layout": LAYOUT, "title": "a run", "summary": summary, "budget": BUDGET} | options)
-    )
+    context, title = options.pop("context", Context(BUDGET)), options.pop("title", "a run")
+    return RunView(title, tuple(trials), context, summary, options.pop("notice", None))
+
+
+def write(path, trials, best=None, layout=LAYOUT, **options):
+    view = view_of(trials, best, **options)
+    write_page(path, run_content(view, layout, documents.write_text))
     return path.read_text(encoding="utf-8")
 
 
@@ -55,12 +62,16 @@ def test_page_without_a_best_or_a_second_training_says_so(tmp_path):
 
 
 def test_page_names_no_address_and_offers_no_upload(tmp_path):
-    page = write(tmp_path / "page.html", [trial()], best=trial())
+    trials = [trial()]
+    page = write(tmp_path / "page.html", trials, best=trials[0])
     body = page.split("<script>")[0]
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", body)
-    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
-    assert (data["config"]["showSendToCloud"], data["config"]["plotlyServerURL"]) == (False, "")
-    assert all("template" not in figure["layout"] for figure in data["figures"])
+    content = run_content(view_of(trials), LAYOUT, documents.write_text).for_script()
+    assert content["config"]["showSendToCloud"] is False
+    assert content["config"]["plotlyServerURL"] == ""
+    figures = [view["figure"] for panel in content["panels"] for view in panel["views"]]
+    assert figures
+    assert all("template" not in figure["layout"] for figure in figures)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -69,15 +80,29 @@ def test_hostile_names_are_escaped_everywhere_on_the_page(tmp_path, text):
     trials = [record, failed(1, reason=text)]
     told = report(trials, record, versions={text: text})
     told["data"] |= {"name": text, "fingerprint": text}
-    context = {"references": (Reference(text, int(BUDGET)),), "title": text, "notice": text}
+    context = Context(BUDGET, (Reference(text, int(BUDGET)),))
     layout = Layout(LAYOUT.panels, title=text)
-    page = write(tmp_path / "page.html", trials, report=told, layout=layout, **context)
-    before, data = page.split('<script type="application/json" id="data">')
-    for part in (before, data.split("</script>")[0]):
-        assert text not in part or "<" not in text
-        assert not re.search(r"<(img|a |b>bold|!--)", part)
+    options = {"report": told, "layout": layout, "context": context, "title": text, "notice": text}
+    page = write(tmp_path / "page.html", trials, **options)
+    before, data = page.split('<script type="application/octet-stream" id="data">')
+    assert text not in before or "<" not in text
+    assert not re.search(r"<(img|a href=.https|b>bold|!--)", before.split("</style>")[1])
     assert before.count("<script") == 0
+    assert re.fullmatch("[A-Za-z0-9+/=]+", data.split("</script>")[0])  # packed
     assert page.count("</script>") == 3
+
+
+def test_a_picture_is_of_a_panel_and_a_view_that_there_are():
+    view = view_of([trial(0, 0.5)])
+    assert panel_figure(view, LAYOUT, "pareto:params").layout.xaxis.title.text.startswith("deployed params")
+    assert panel_figure(view, LAYOUT, "pareto") == panel_figure(view, LAYOUT, "pareto:FLOPs")
+    for name, words in (
+        ("paretto", "a panel is one of pareto, .* but got 'paretto'"),
+        ("pareto:x", "a view of pareto is one of 'FLOPs', .* but got 'x'"),
+        ("table", "the panel table lives on a page alone"),
+    ):
+        with pytest.raises(InputError, match=words):
+            panel_figure(view, LAYOUT, name)
 
 
 def test_five_thousand_trials_fit_in_eight_megabytes(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import lcm
+from math import inf, lcm
 from typing import Any, NamedTuple
 
 from scalesearch.architecture.layers import (
@@ -100,7 +100,7 @@ class Stage:
         _odd(kernel=options["kernel"])
         if "act" in options:
             Act(options["act"])
-        if options.get("expand", 1) < 1:
+        if not 1 <= options.get("expand", 1) < inf:
             raise ValueError(f"expand must be at least 1, but got {options['expand']}")
         _share(se=options.get("se", 0))
         _at_least(1, groups=options.get("groups", 1))

@@ -14,12 +14,14 @@ import typer
 from scalesearch.cli.bench import bench
 from scalesearch.cli.coefficients import coefficients
 from scalesearch.cli.compare import compare
+from scalesearch.cli.dashboard import dashboard
 from scalesearch.cli.explain import explain
 from scalesearch.cli.law import law
 from scalesearch.cli.run import run
 from scalesearch.cli.scale import scale
 from scalesearch.cli.show import show
 from scalesearch.cli.space import space
+from scalesearch.cli.status import status
 from scalesearch.cli.trust import trust
 from scalesearch.cli.verify import verify
 from scalesearch.errors import InputError, RunHeldError
@@ -35,6 +37,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(run)
+app.command()(status)
+app.command()(dashboard)
 app.command()(show)
 app.command()(scale)
 app.command()(verify)

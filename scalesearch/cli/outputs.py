@@ -5,29 +5,82 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from scalesearch import documents
 from scalesearch.architecture.document import from_document, to_document
 from scalesearch.cli.words import limits_text
-from scalesearch.dashboard.page import write_page
-from scalesearch.dashboard.panels.context import Reference
 from scalesearch.dashboard.summary import summary_from_report
 from scalesearch.search.evidence import evidence
 from scalesearch.search.records import TrialRecord
-from scalesearch.search.report import best_of, counts, frame, plan_of, write_optuna
+from scalesearch.search.report import best_of, counts, finalists_of, parquet, plan_of, write_optuna
 from scalesearch.search.store import RunStore, write_atomically
-from scalesearch.search.study import Definition
+from scalesearch.search.trust import SeedNoise
+
+if TYPE_CHECKING:  # Plotly and Optuna: reading a run's report needs neither
+    from scalesearch.dashboard.panels.context import Context, Reference
+    from scalesearch.dashboard.run_view import RunView
+    from scalesearch.search.study import Definition
 
 REPORT, DASHBOARD = "report.json", "dashboard.html"
 DEMONSTRATION = (
     "demonstration data: {name} stands in for real photographs such as CIFAR-10, and nothing is claimed. "
     "Give real images with --data cifar10, or --data and a folder of class folders or Parquet files."
 )
+
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a report says of a study besides its trials; the study document of a run folder holds it.
+
+    Attributes:
+        budget: the top level, in multiply-accumulates. budgets: all levels, the lowest first.
+        limits: what bounds the deployed networks besides, by the name of the cost.
+        rungs: training images at each rung. data: as report.json describes them.
+        report_images: by how many images reported accuracies are judged.
+        seed_noise: what the recipe knows of the spread between seeds.
+    """
+
+    study: str
+    budget: float
+    budgets: tuple[float, ...]
+    limits: Mapping[str, float]
+    rungs: tuple[int, ...]
+    data: Mapping[str, Any]
+    report_images: int
+    seed_noise: SeedNoise
+
+    @classmethod
+    def of(cls, resolved: Mapping[str, Any], left_out: Mapping[str, int], report_images: int) -> Self:
+        """Read a resolved study, as the command resolved it or as the run folder keeps it."""
+        study, recipe, asked = resolved["study"], resolved["recipe"], resolved["budget_flops"]
+        budgets = asked if isinstance(asked, list) else [asked * level for level in study["levels"]]
+        return cls(
+            study=study["name"],
+            budget=max(budgets),
+            budgets=tuple(sorted(set(budgets))),
+            limits=dict(resolved.get("limits", {})),
+            rungs=tuple(study["rungs"]),
+            data=resolved["data"] | {"left_out": dict(left_out)},
+            report_images=report_images,
+            seed_noise=SeedNoise(recipe["seed_deviation"], recipe["seed_trainings"] - 1),
+        )
+
+    @property
+    def title(self) -> str:
+        """What a page of the run is called."""
+        return f"{self.study}: {self.budget:g} FLOPs{limits_text(self.limits)} on {self.data['name']}"
+
+
+def facts_of(definition: Definition) -> Facts:
+    """Return the facts of a study that this command resolved."""
+    return Facts.of(definition.resolved, definition.left_out, definition.report_images)
 
 
 def versions() -> dict[str, str]:
@@ -36,55 +89,112 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {package: version(package) for package in packages}
 
 
-def notice(data: dict[str, Any]) -> str | None:
+def notice(data: Mapping[str, Any]) -> str | None:
     """Return the heading of results on stand-in data."""
     return DEMONSTRATION.format(name=data["name"]) if data["demonstration"] else None
 
 
-def make_report(definition: Definition, store: RunStore) -> dict[str, Any]:
-    """Return the content of report.json; its keys are stable, paths are relative to it."""
-    trials = store.finished
-    asked = {event["number"] for event in store.events if event["event"] == "asked"}
-    promoted = [event for event in store.events if event["event"] == "promoted"]
-    compared = {(event["rung"], number) for event in promoted for number in event["among"]}
-    ended = [event for event in store.events if event["event"] == "ended"]
-    data = definition.resolved["data"]
+def make_report(
+    facts: Facts,
+    trials: Sequence[TrialRecord],
+    events: Iterable[Event],
+    made_with: Mapping[str, str],
+    *,
+    running: bool = False,
+) -> dict[str, Any]:
+    """Return the content of report.json; its keys are stable, paths are relative to it.
+
+    `events` are the record's, those that finish a trial may be left out. While a run is `running`, a
+    candidate without a result is not interrupted. `made_with` are versions by library.
+    """
+    told = [event for event in events if event["event"] != "finished"]
+    promoted = [event for event in told if event["event"] == "promoted"]
+    ended = [event for event in told if event["event"] == "ended"]
     return {
         "schema": 1,
-        "notice": notice(data),
-        "study": definition.study.name,
-        "budget_flops": definition.budget,
-        "budgets": sorted(set(definition.levels)),
-        "limits": dict(definition.limits),
-        "best": best_of(trials, definition.report_images, definition.seed_noise),
-        "trials": counts(
-            trials,
-            interrupted=len(asked - {t.number for t in trials}),
-            pruned=len(compared - {(event["rung"], event["number"]) for event in promoted}),
-        ),
-        "data": data | {"left_out": dict(definition.left_out)},
-        "rungs": list(definition.study.rungs),
+        "notice": notice(facts.data),
+        "study": facts.study,
+        "budget_flops": facts.budget,
+        "budgets": list(facts.budgets),
+        "limits": dict(facts.limits),
+        "best": best_of(trials, facts.report_images, facts.seed_noise),
+        "finalists": finalists_of(trials, facts.report_images, facts.seed_noise),
+        "trials": counts(trials, 0 if running else _without_result(told, trials), _pruned(promoted)),
+        "data": dict(facts.data),
+        "rungs": list(facts.rungs),
         "plan": plan_of(trials),
-        "evidence": evidence(trials, definition.study.rungs),
+        "evidence": evidence(trials, facts.rungs),
         "seconds": round(sum(event["seconds"] for event in ended), 1),
         "ended_by": ended[-1]["ending"] if ended else None,
         "machine": ended[-1]["machine"] if ended else None,
-        "versions": versions(),
+        "versions": dict(made_with),
     }
+
+
+def _without_result(events: Iterable[Event], trials: Iterable[TrialRecord]) -> int:
+    return len({e["number"] for e in events if e["event"] == "asked"} - {t.number for t in trials})
+
+
+def _pruned(promoted: Sequence[Event]) -> int:
+    """Count the candidates that were compared and not sent on."""
+    compared = {(event["rung"], number) for event in promoted for number in event["among"]}
+    return len(compared - {(event["rung"], event["number"]) for event in promoted})
+
+
+def view_of(
+    facts: Facts,
+    trials: Sequence[TrialRecord],
+    report: Mapping[str, Any],
+    references: Sequence[Reference] = (),
+    surveys: Mapping[str, Mapping[str, Any]] | None = None,
+) -> RunView:
+    """Return a run as pages see it."""
+    from scalesearch.dashboard.run_view import RunView
+
+    return RunView(
+        title=facts.title,
+        trials=tuple(trials),
+        context=_context(report, references, surveys or {}),
+        summary=summary_from_report(report, trials),
+        notice=report["notice"],
+    )
+
+
+def _context(
+    report: Mapping[str, Any], references: Sequence[Reference], surveys: Mapping[str, Mapping[str, Any]]
+) -> Context:
+    from scalesearch.dashboard.panels.context import Context, Finalist
+
+    finalists = tuple(
+        Finalist(one["trial"], one["accuracy"], one["interval"][0], one["interval"][1], one["seeds"])
+        for one in report["finalists"]
+    )
+    return Context(
+        budget=report["budget_flops"],
+        references=tuple(references),
+        best=report["best"]["trial"] if report["best"] is not None else None,
+        rungs=tuple(report["rungs"]),
+        finalists=finalists,
+        evidence=report["evidence"],
+        surveys=surveys,
+        limits=report["limits"],
+    )
 
 
 def write_outputs(definition: Definition, store: RunStore, references: Sequence[Reference]) -> dict[str, Any]:
     """Write trials, storage, best network, report and dashboard; return the report."""
-    folder, trials = store.folder, store.finished
-    report = make_report(definition, store)
-    frame(trials).to_parquet(folder / "trials.parquet", index=False)
+    folder, trials, facts = store.folder, store.finished, facts_of(definition)
+    report = make_report(facts, trials, store.events, versions())
+    table = parquet(trials)
+    (folder / "trials.parquet").write_bytes(table)
     study = definition.study
     journal = folder / "optuna.journal"
     write_optuna(journal, study.name, definition.space, trials, study.objectives, definition.budget)
     if report["best"] is not None:
         _write_best(folder, next(t for t in trials if t.number == report["best"]["trial"]), trials)
     write_atomically(folder / REPORT, json.dumps(report, indent=2) + "\n")
-    _write_dashboard(definition, folder, trials, report, references)
+    view = view_of(facts, trials, report, references)
+    _write_dashboard(folder, view, study.dashboard, table)
     return report
 
 
@@ -112,37 +222,26 @@ def _write_best(folder: Path, best: TrialRecord, trials: list[TrialRecord]) -> N
 
 def published_networks() -> list[Reference]:
     """Return the published networks with stated accuracy, at their published cost and resolution."""
+    from scalesearch.dashboard.panels.context import Reference
+
     found = []
     for path in documents.names("network").values():
         for entry in documents.entries(path):
-            if entry.published is not None and entry.published.top1:
-                side, flops = next(iter(entry.published.flops.items()))
-                found.append(Reference(f"{entry.network.name} ({side} px)", flops))
+            published = entry.published
+            if published is not None and published.top1:
+                side, flops = next(iter(published.flops.items()))
+                activations = replace(entry.network, resolution=side).cost().activations
+                name = f"{entry.network.name} ({side} px)"
+                found.append(Reference(name, flops, published.params, activations))
     for path in documents.names("references").values():
         points = documents.load_references(path)
-        found += [Reference(f"{point.name} ({point.resolution} px)", point.flops) for point in points]
+        found += [Reference(f"{one.name} ({one.resolution} px)", one.flops, one.params) for one in points]
     return found
 
 
-def _write_dashboard(
-    definition: Definition,
-    folder: Path,
-    trials: list[TrialRecord],
-    report: dict[str, Any],
-    references: Sequence[Reference],
-) -> None:
-    write_page(
-        folder / DASHBOARD,
-        trials,
-        layout=documents.load_layout(definition.study.dashboard),
-        title=_title(definition, report["data"]["name"]),
-        summary=summary_from_report(report, trials),
-        references=references,
-        budget=definition.budget,
-        notice=report["notice"],
-    )
+def _write_dashboard(folder: Path, view: RunView, layout: str, table: bytes) -> None:
+    from scalesearch.dashboard.page import write_page
+    from scalesearch.dashboard.run_page import run_content
 
-
-def _title(definition: Definition, data: str) -> str:
-    limits = limits_text(definition.limits)
-    return f"{definition.study.name}: {definition.budget:g} FLOPs{limits} on {data}"
+    content = run_content(view, documents.load_layout(layout), documents.write_text, table)
+    write_page(folder / DASHBOARD, content)

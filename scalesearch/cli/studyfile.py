@@ -8,11 +8,10 @@ from typing import Any
 
 from scalesearch import documents
 from scalesearch.cli.definition import Request
+from scalesearch.cli.folder import BESIDE, stored_study
 from scalesearch.errors import InputError
 from scalesearch.search.store import STUDY, RunStore, write_atomically
 from scalesearch.search.study import Definition, Study, digest
-
-BESIDE = ("source", "left_out")  # what is stored of the data without being what results depend on
 
 
 def belongs(request: Request, definition: Definition, store: RunStore) -> Definition:
@@ -26,7 +25,7 @@ def belongs(request: Request, definition: Definition, store: RunStore) -> Defini
             raise InputError(f"{store.folder} has a record but no {STUDY}: whose trials it holds is unknown")
         write_atomically(path, documents.write_text(_to_store(request, definition)))
         return definition
-    stored = _stored(path)
+    stored = stored_study(path)
     stored.pop("documents", None)
     for name in BESIDE:
         stored["data"].pop(name, None)
@@ -40,15 +39,16 @@ def belongs(request: Request, definition: Definition, store: RunStore) -> Defini
 def stored_source(folder: Path) -> str | None:
     """Return the data that the run in a folder was created with: a resumed run keeps them."""
     path = folder / STUDY
-    source: str | None = _stored(path)["data"]["source"] if path.is_file() else None
+    source: str | None = stored_study(path)["data"]["source"] if path.is_file() else None
     return source
 
 
 def _to_store(request: Request, definition: Definition) -> dict[str, Any]:
     data = definition.resolved["data"]
     source = request.data or ("digits" if data["demonstration"] else None)
+    left_out, images = dict(definition.left_out), definition.report_images
     return definition.resolved | {
-        "data": data | {"source": source, "left_out": dict(definition.left_out)},
+        "data": data | {"source": source, "left_out": left_out, "report_images": images},
         "lag": definition.lag,
         "documents": origins(request.study),
     }
@@ -68,15 +68,6 @@ def _origin(kind: str, path: Path) -> str:
     if path in documents.names(kind).values():
         return f"packaged/{documents.FOLDERS[kind]}/{path.name}"
     return f"elsewhere/{path.name}"
-
-
-def _stored(path: Path) -> dict[str, Any]:
-    stored = documents.read(path)
-    if not isinstance(stored.get("data"), dict) or "lag" not in stored:
-        raise InputError(
-            f"{path}: a run folder's study document has data and lag, but this is another document"
-        )
-    return stored
 
 
 def _differences(stored: Any, wanted: Any, path: str = "") -> list[str]:

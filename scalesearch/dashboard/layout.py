@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
 from scalesearch.dashboard.panels import PANELS
 from scalesearch.errors import InputError
@@ -14,10 +14,11 @@ from scalesearch.errors import InputError
 
 @dataclass(frozen=True)
 class PanelChoice:
-    """A panel by its name in PANELS, with its options."""
+    """A panel by its name in PANELS, with its options; `width` is its share of a wide page."""
 
     panel: str
     options: dict[str, Any] = field(default_factory=dict)
+    width: Literal["full", "half"] = "full"
 
 
 @dataclass(frozen=True)

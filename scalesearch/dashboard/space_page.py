@@ -12,9 +12,10 @@ import plotly.graph_objects as go
 from scalesearch.architecture.budget import BAND
 from scalesearch.architecture.polynomials import MEASURES
 from scalesearch.architecture.space_map import AtBudget, Share, SpaceMap, histogram, quantiles
+from scalesearch.dashboard.content import figures_content
 from scalesearch.dashboard.describe import NAMES, cost_text, label
 from scalesearch.dashboard.first_screen import tile
-from scalesearch.dashboard.page import write_figures
+from scalesearch.dashboard.page import write_page
 from scalesearch.dashboard.theme import BLUE, GREEN, PURPLE, VERMILLION, figure, flops_text
 
 BUDGET_WORDS = f"The line is the budget, its shade the band from {100 * BAND:.0f} % of it."
@@ -44,7 +45,8 @@ def write_space_page(path: Path, name: str, bases: int, drawn: SpaceMap, limited
         _plane(drawn, limited),
     ]
     title = name if limited is None else f"{name} at {flops_text(limited.budget)}"
-    write_figures(path, title, "The map of a search space", _screen(bases, drawn, limited), figures)
+    screen = _screen(bases, drawn, limited)
+    write_page(path, figures_content(title, "The map of a search space", screen, figures))
 
 
 # Cards

@@ -105,7 +105,7 @@ def empty_figure(title: str, words: str) -> go.Figure:
     """Return a figure that says in words why there is nothing to draw; `words` is plain text."""
     result = figure(title, "", height=180)
     result.update_layout(xaxis={"visible": False}, yaxis={"visible": False}, modebar={"remove": MODEBAR})
-    text = "<br>".join(escape(line, quote=False) for line in wrap(words, 44))
+    text = "<br>".join(escape(line, quote=False) for line in wrap(words, 34))
     result.add_annotation(
         text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 15}
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from scalesearch.architecture.network import Network
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.space import SearchSpace
-from scalesearch.documents.check import Place, checked
+from scalesearch.documents.check import Place, check_folder_name, checked
 from scalesearch.documents.families import Entry, entries, find_network, known_networks
 from scalesearch.documents.files import FOLDERS, find, names, read, read_text, write_text
 from scalesearch.documents.network import ABOUT, network_from
@@ -70,6 +70,7 @@ def load_study(name: str | Path) -> Study:
     place = Place(str(path))
     for part, kind in (("sampler", SamplerChoice), ("finals", Finals)):
         checked(kind, document.get(part, {}), place.at(part))
+    check_folder_name(document.get("name"), place.at("name"))
     return _read_as(Study, document, place)
 
 
@@ -83,6 +84,7 @@ def load_survey(name: str | Path) -> Survey:
     if isinstance(blocks, list):
         for number, block in enumerate(blocks):
             checked(Block, block, place.at("trainings", number))
+    check_folder_name(document.get("name"), place.at("name"))
     return _read_as(Survey, document, place)
 
 

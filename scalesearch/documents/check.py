@@ -13,6 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 from scalesearch.architecture.domains import label
 from scalesearch.errors import InputError
 
+LONGEST_NAME = 300  # characters: a folder's longest name, and what a run adds to it
+LONGEST_FOLDER = 100
+LONGEST_MESSAGE = 600  # characters: what it quotes of a document may be of any length
+
 
 class Place:
     """Where in which file a value stands, for errors."""
@@ -26,8 +30,32 @@ class Place:
 
     def fail(self, message: str) -> NoReturn:
         """Raise InputError with file, place and message."""
-        where = f"{self.file}: {label(self.path)}" if self.path else self.file
-        raise InputError(f"{where}: {message}")
+        what = f"{label(self.path)}: {message}" if self.path else message
+        raise InputError(f"{self.file}: {_printable(what)}")
+
+
+def _printable(message: str) -> str:
+    """Return a message on one line of bounded length; what a terminal would act on is spelt out."""
+    if len(message) > LONGEST_MESSAGE:
+        message = f"{message[: LONGEST_MESSAGE // 2]} ... {message[-LONGEST_MESSAGE // 4 :]}"
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in message)
+
+
+def check_name(name: Any, place: Place) -> None:
+    """Raise InputError where a name is not one printable line, or could be taken for a path or for markup."""
+    if isinstance(name, str) and not (
+        name.isprintable() and "/" not in name and 0 < len(name) <= LONGEST_NAME
+    ):
+        place.fail(
+            f"a name is one printable line of at most {LONGEST_NAME} characters, no slash, but got {name!r}"
+        )
+
+
+def check_folder_name(name: Any, place: Place) -> None:
+    """Raise InputError where a name, which will name a folder, would name another place."""
+    check_name(name, place)
+    if isinstance(name, str) and (name.startswith(".") or len(name) > LONGEST_FOLDER):
+        place.fail(f"names a folder: at most {LONGEST_FOLDER} characters, no dot in front, but got {name!r}")
 
 
 def known_keys(document: Any, known: Iterable[str], place: Place) -> None:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from scalesearch.architecture.document import to_document
 from scalesearch.architecture.network import Network
-from scalesearch.architecture.scaling import scale
-from scalesearch.documents.check import Place, checked
-from scalesearch.documents.files import find, names, read
-from scalesearch.documents.network import network_from
+from scalesearch.architecture.scaling import LARGEST_COEFFICIENT, scale
+from scalesearch.documents.check import Place, check_name, checked
+from scalesearch.documents.files import find, is_path, names, read
+from scalesearch.documents.network import check_blocks, check_sizes, network_from
 from scalesearch.errors import InputError
 
 _NAMES = re.compile(r"^(?:[ ]*-[ ]+)?[{]?name:[ ]*[\"']?([\w.+-]+)", re.MULTILINE)
@@ -115,11 +116,23 @@ def entries(path: Path) -> Iterator[Entry]:
             checked(Multipliers, row.get("multipliers", {}), there.at("multipliers"))
         variant: Variant = checked(Variant, row, there)
         try:
+            check_name(variant.name, there.at("name"))
+            _check_multipliers(variant.multipliers)
             network = variant.of(base)
-            network.layers().out(network.input)
+            check_blocks(network.blocks, there)
+            check_sizes(to_document(network), there)
+            network.cost()
+        except InputError:
+            raise
         except (ValueError, TypeError) as error:
             there.fail(str(error))
         yield Entry(network, variant.published, path, base, variant)
+
+
+def _check_multipliers(multipliers: Multipliers) -> None:
+    for name, value in vars(multipliers).items():
+        if not 0 < value <= LARGEST_COEFFICIENT:
+            raise ValueError(f"{name} must be above 0 and at most {LARGEST_COEFFICIENT}, but got {value}")
 
 
 def _published(document: Mapping[str, Any], place: Place) -> Published | None:
@@ -140,7 +153,7 @@ def known_networks() -> dict[str, Path]:
 
 def find_network(name: str | Path) -> Entry:
     """Return a network by its own name or a variant's, or the one of a document at a path."""
-    if Path(name).suffix in (".yaml", ".yml") or Path(name).is_file():
+    if is_path(name):
         return next(entries(find("network", name)))
     known = known_networks()
     if str(name) not in known:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from scalesearch.documents.loader import Loader
 from scalesearch.errors import InputError
 
 FOLDERS = {
@@ -21,43 +21,7 @@ FOLDERS = {
     "survey": "studies/surveys",
     "dashboard": "dashboards",
 }
-LARGEST_DOCUMENT = 1_000_000  # bytes; a document is written by hand
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the numbers and booleans of YAML 1.2: 2e9 is a float, `on` is a string.
-
-    A key that stands twice in a mapping is an error, where YAML's own loaders keep the last one.
-    """
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own class attribute
-        key: [(tag, pattern) for tag, pattern in rules if not tag.endswith((":float", ":bool"))]
-        for key, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key is plain text", problem_mark=key.start_mark)
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"
-    ),
-    list("-+0123456789."),
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
+LARGEST_DOCUMENT = 500_000  # characters; a document is written by hand
 
 
 def _roots() -> list[Path]:
@@ -74,11 +38,25 @@ def names(kind: str) -> dict[str, Path]:
     return found
 
 
+def is_path(name: str | Path) -> bool:
+    """Return whether a document's name is a path: it ends as one, or there is a file."""
+    path = Path(name)
+    return path.suffix in (".yaml", ".yml") or is_file(path)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is such a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def find(kind: str, name: str | Path) -> Path:
     """Return the document's file: a path as it is, else a name in the current folder, else a shipped one."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        if not path.is_file():
+    if is_path(path):
+        if not is_file(path):
             raise InputError(f"{path}: there is no such {kind} document")
         return path
     known = names(kind)
@@ -91,7 +69,8 @@ def find(kind: str, name: str | Path) -> Path:
 def read(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; InputError names the file, and the line where it is no YAML."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LARGEST_DOCUMENT + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     return read_text(text, str(path))
@@ -100,13 +79,13 @@ def read(path: Path) -> dict[str, Any]:
 def read_text(text: str, file: str) -> dict[str, Any]:
     """Read a YAML mapping from text; `file` is what errors call it."""
     if len(text) > LARGEST_DOCUMENT:
-        raise InputError(f"{file}: a document has at most {LARGEST_DOCUMENT} bytes, but this has {len(text)}")
+        raise InputError(f"{file}: a document has at most {LARGEST_DOCUMENT:,} characters, but this has more")
     try:
-        data = yaml.load(text, Loader=_Loader)
+        data = yaml.load(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InputError(f"{file}{line}: no valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{file}: no valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise InputError(f"{file}: a document is a mapping, but this is {type(data).__name__}")
@@ -122,7 +101,7 @@ class _BlockDumper(yaml.SafeDumper):
 
     depth = 0
     # What the loader would read as a number or a boolean is quoted, and nothing else.
-    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+    yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
 
     def represent_data(self, data: Any) -> Any:
         self.depth += 1

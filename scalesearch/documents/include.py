@@ -11,10 +11,11 @@ from scalesearch.architecture.network import Network
 from scalesearch.architecture.operators import OPERATORS
 from scalesearch.documents.check import Place
 from scalesearch.documents.families import find_network, known_networks
-from scalesearch.documents.files import find, names, read
+from scalesearch.documents.files import find, is_path, names, read
 from scalesearch.documents.network import ABOUT
 from scalesearch.errors import InputError
 
+LONGEST_PATH = 1_000
 SECTIONS = ("norm", "stem", "head", "coefficients")
 FREE_SHARES = {"depth": {"range": [0.0, 1.0]}, "width": {"range": [0.0, 1.0]}, "growth": 2}
 
@@ -26,7 +27,7 @@ def included(document: Mapping[str, Any], place: Place, seen: tuple[Path, ...] =
         return own
     there = place.at("include")
     name = own.pop("include")
-    if not isinstance(name, str):
+    if not isinstance(name, str) or len(name) > LONGEST_PATH:
         there.fail(f"names a network or a space, or is a document's path, but is {name!r}")
     try:
         base = _base(name, there, (*seen, Path(place.file).resolve()))
@@ -39,15 +40,15 @@ def included(document: Mapping[str, Any], place: Place, seen: tuple[Path, ...] =
 
 def _base(name: str, place: Place, seen: tuple[Path, ...]) -> dict[str, Any]:
     """Return the document of a network as a space, or of a space; a network goes before a space."""
-    is_path = Path(name).suffix in (".yaml", ".yml") or Path(name).is_file()
-    if not is_path and name in known_networks():
+    by_path = is_path(name)
+    if not by_path and name in known_networks():
         return _network(find_network(name).network)
-    if not is_path and name not in names("space"):
+    if not by_path and name not in names("space"):
         known = ", ".join(sorted(names("space")))
         place.fail(f"no network or space is called {name!r}; spaces are {known}, and `verify` lists networks")
-    path = find("network" if is_path else "space", name)
+    path = find("network" if by_path else "space", name)
     document = read(path)
-    if is_path and not {"include", "coefficients"} & document.keys():
+    if by_path and not {"include", "coefficients"} & document.keys():
         return _network(find_network(path).network)
     if path.resolve() in seen:
         chain = " includes ".join(one.name for one in (*seen, path))

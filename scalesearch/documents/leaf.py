@@ -11,6 +11,9 @@ from scalesearch.documents.check import Place, known_keys
 
 # What may stand beside the word that says what kind of leaf it is.
 KINDS = {"choice": (), "range": ("step", "log"), "same": ()}
+MOST_CHOICES = 256  # each is tried in a network
+MOST_STEPS = 2_048  # of a range
+LARGEST_NUMBER = 1e9
 
 
 def read_leaf(node: Any, place: Place) -> Any:
@@ -36,6 +39,8 @@ def read_leaf(node: Any, place: Place) -> Any:
 def _choice(values: Any, place: Place) -> Choice:
     if not isinstance(values, list):
         place.fail(f"a choice is a list of values, but got {values!r}")
+    if len(values) > MOST_CHOICES:
+        place.fail(f"a choice has at most {MOST_CHOICES} values, but this has {len(values):,}")
     for index, value in enumerate(values):
         if isinstance(value, Mapping):
             place.fail(f"a choice is made of plain values, but got {value!r}")
@@ -56,10 +61,15 @@ def _range(node: Mapping[str, Any], place: Place) -> Range:
     for value in (low, high, node.get("step", 1)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             place.fail(f"a range is made of numbers, but got {value!r}")
+        if abs(value) > LARGEST_NUMBER:
+            place.fail(f"a range is made of numbers up to {LARGEST_NUMBER:g}, but got {value!r}")
     log = node.get("log", False)
     if not isinstance(log, bool):
         place.at("log").fail(f"is true or false, but got {log!r}")
     try:
-        return Range(low, high, node.get("step"), log)
+        domain = Range(low, high, node.get("step"), log)
     except ValueError as error:
         place.fail(str(error))
+    if len(domain) > MOST_STEPS:
+        place.fail(f"a range has at most {MOST_STEPS:,} values, but this has {len(domain):,}")
+    return domain

@@ -5,18 +5,19 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import Any
 
 from scalesearch.architecture.document import STAGE_FIELDS
 from scalesearch.architecture.domains import Choice, Path, Range, Same, label
 from scalesearch.architecture.operators import OPERATORS
-from scalesearch.architecture.scaling import with_valid_widths
+from scalesearch.architecture.scaling import LARGEST_COEFFICIENT, with_valid_widths
 from scalesearch.architecture.space import SearchSpace, leaves
 from scalesearch.architecture.ties import root
-from scalesearch.documents.check import Place, checked, known_keys
+from scalesearch.documents.check import Place, check_name, checked, known_keys
 from scalesearch.documents.include import included
-from scalesearch.documents.leaf import read_leaf
-from scalesearch.documents.network import network_from
+from scalesearch.documents.leaf import MOST_STEPS, read_leaf
+from scalesearch.documents.network import check_rows, network_from
 from scalesearch.errors import InputError
 
 # The order in which leaves are drawn, and so what "earlier" means for a tie.
@@ -34,11 +35,14 @@ ORDER = (
 )
 FIXED = ("name", "dims", "in_channels")
 SHARES = {"depth": 1 / 3, "width": 0.5, "growth": 2}
+MOST_TRIED = 10_000  # values, each in a network of all stages
+LEAST_GROWTH = 1.001  # below it a family's members hardly differ, and no fit ends
 
 
 def space_from(document: Mapping[str, Any], file: str) -> SearchSpace:
     """Check a space document and return the space; InputError names file, place, rule and value."""
     place = Place(file)
+    known_keys(document, document if isinstance(document, Mapping) else (), place)
     whole = included(document, place)
     for part in ("name", "resolution", "stem", "stages", "coefficients"):
         if part not in whole:
@@ -48,8 +52,10 @@ def space_from(document: Mapping[str, Any], file: str) -> SearchSpace:
     known_keys(whole, ORDER, place)
     tree = {name: _read(name, whole[name], place.at(name)) for name in ORDER if name in whole}
     space = SearchSpace(checked(str, tree.pop("name"), place.at("name")), tree, SHARES | coefficients)
+    check_name(space.name, place.at("name"))
     _check_ties(space, place)
     _check_rows(space, place)
+    _check_extent(space, place)
     _check_every_value(space, place)
     return space
 
@@ -62,7 +68,8 @@ def _read(name: str, value: Any, place: Place) -> Any:
         return _section(value, place)
     if name != "stages":
         return read_leaf(value, place)
-    if not isinstance(value, list) or not value:
+    check_rows(value, place)
+    if not value:
         place.fail(f"must be a list of rows, but is {value!r}")
     return [_section(row, place.at(index)) for index, row in enumerate(value)]
 
@@ -133,6 +140,18 @@ def _check_rows(space: SearchSpace, place: Place) -> None:
         place.at("stages").fail("one stage must have at least 1 repeat, but every one may have 0")
 
 
+def _check_extent(space: SearchSpace, place: Place) -> None:
+    """Check that a space can be read in a moment: every value of every leaf is tried in a network."""
+    free = [leaf for _, leaf in leaves(space.document) if isinstance(leaf, Choice | Range | Same)]
+    tried = sum(len(_values(space, leaf)) for leaf in free) * len(space.document["stages"])
+    if tried > MOST_TRIED:
+        place.fail(f"values to be tried times stages are at most {MOST_TRIED:,}, but here {tried:,}")
+    sides = space.document["resolution"]
+    domains = [leaf for leaf in sides if isinstance(leaf, Choice | Range)] if isinstance(sides, list) else []
+    if (joint := prod(map(len, domains))) > MOST_STEPS:
+        place.at("resolution").fail(f"joint values are at most {MOST_STEPS:,}, but these are {joint:,}")
+
+
 def _values(space: SearchSpace, node: Any) -> tuple[Any, ...]:
     """Return the values that a leaf can have, of a range those that tell what is wrong with it."""
     _, domain = root({**space.document, "coefficients": space.coefficients}, "", node)
@@ -197,8 +216,12 @@ def _with(node: Any, path: Path, leaf: Any) -> Any:
 
 def _check_coefficient(name: str, value: Any, place: Place) -> None:
     number = checked(float, value, place)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        place.fail(f"must be a number, but got {value!r}")
     if not math.isfinite(number) or (name == "growth" and number <= 1):
         place.fail(f"growth must exceed 1, but got {value!r}")
+    if name == "growth" and not LEAST_GROWTH <= number <= LARGEST_COEFFICIENT:
+        place.fail(f"growth is from {LEAST_GROWTH} to {LARGEST_COEFFICIENT}, but got {value!r}")
     if name != "growth" and not 0 <= number <= 1:
         place.fail(f"a share must be in [0, 1], but got {value!r}")
 

@@ -1,28 +1,30 @@
-"""What a run has found: the report, the frame of trials, and the Optuna storage, all derived from records."""
+"""What a run has found: the report, the frame of trials, and the Optuna storage, all derived from records.
+
+pandas and Optuna are loaded where they are written for: reading what a run has found needs neither.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optuna
-import pandas as pd
-from optuna.distributions import BaseDistribution
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from scalesearch.architecture.domains import Domain
 from scalesearch.architecture.space import SearchSpace
-from scalesearch.search.objectives import OBJECTIVES, directions, measured
 from scalesearch.search.records import TrialRecord
-from scalesearch.search.samplers import distribution
 from scalesearch.search.selection import final_rung, ranked
 from scalesearch.search.trust import Estimate, SeedNoise, estimates, ties
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
 
 SCHEMA = 1
 
@@ -47,6 +49,18 @@ def best_estimates(
     retrained = {t.number for t in trials if t.role == "final" and t.complete and t.rung == rung}
     chosen = [t.number for t in top if t.number in retrained or t is top[0]]
     return estimates({number: accuracies(trials, number) for number in chosen}, report_images, known)
+
+
+def finalists_of(trials: Sequence[TrialRecord], report_images: int, known: SeedNoise) -> list[dict[str, Any]]:
+    """Describe the candidates that were trained again with fresh seeds, the most accurate first."""
+    retrained = {t.number for t in trials if t.role == "final"}
+    found = best_estimates(trials, report_images, known) if retrained else {}
+    described = [
+        {"trial": number, "accuracy": one.mean, "interval": [one.low, one.high], "seeds": one.n}
+        for number, one in found.items()
+        if number in retrained
+    ]
+    return sorted(described, key=lambda one: (-one["accuracy"], one["trial"]))
 
 
 def best_of(trials: Sequence[TrialRecord], report_images: int, known: SeedNoise) -> dict[str, Any] | None:
@@ -121,7 +135,16 @@ def plan_of(trials: Iterable[TrialRecord]) -> dict[str, Any] | None:
 
 def frame(trials: Iterable[TrialRecord]) -> pd.DataFrame:
     """Return one row a trial, nested fields as JSON text."""
+    import pandas as pd
+
     return pd.DataFrame([_row(trial) for trial in trials])
+
+
+def parquet(trials: Iterable[TrialRecord]) -> bytes:
+    """Return the frame as a Parquet file; networks are most of it, and pack well."""
+    table = io.BytesIO()
+    frame(trials).to_parquet(table, index=False, compression="zstd")
+    return table.getvalue()
 
 
 def _row(t: TrialRecord) -> dict[str, Any]:
@@ -185,6 +208,11 @@ def write_optuna(
     Their first trainings are comparable and stand for them. Values are the figures of the objectives in their
     own units; a trial without them stands as failed.
     """
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    from scalesearch.search.objectives import OBJECTIVES, directions, measured
+
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
     with warnings.catch_warnings():
@@ -199,6 +227,10 @@ def write_optuna(
 
 
 def _frozen(space: SearchSpace, t: TrialRecord, values: list[float] | None) -> FrozenTrial:
+    from optuna.trial import TrialState, create_trial
+
+    from scalesearch.search.samplers import distribution
+
     distributions: dict[str, BaseDistribution] = {}
 
     def suggest(name: str, domain: Domain) -> Any:

@@ -7,16 +7,19 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic import TypeAdapter, ValidationError
+
 from scalesearch.errors import InputError, RunHeldError
 from scalesearch.search.records import TrialRecord
 
+_TRIALS = TypeAdapter(list[TrialRecord])
 RECORD = "record.jsonl"
 LOCK = "driver.lock"
 STUDY = "study.yaml"
@@ -27,14 +30,18 @@ def parse_record(path: Path) -> tuple[list[dict[str, Any]], int]:
 
     Raises InputError where a line before the last is no event: that is damage, not an interrupted write.
     """
-    data = path.read_bytes()
+    return parse_lines(path.read_bytes(), path)
+
+
+def parse_lines(data: bytes, path: Path, before: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Do as `parse_record` for a part of the record at `path` that follows `before` lines."""
     events, good = [], 0
-    for number, line in enumerate(data.splitlines(keepends=True), 1):
+    for number, line in enumerate(data.splitlines(keepends=True), before + 1):
         try:
             event = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
+        except (ValueError, RecursionError):
             event = None
-        if not isinstance(event, dict) or "event" not in event:
+        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
             if good + len(line) < len(data):
                 raise InputError(f"{path}:{number}: a record's line is a JSON event, but this is not one")
             break
@@ -52,11 +59,19 @@ def load_trials(run: str | Path) -> tuple[TrialRecord, ...]:
     if not path.is_file():
         raise InputError(f"{run}: a run folder holds {RECORD}, but this does not")
     events, _ = parse_record(path)
+    return tuple(sorted(finished_trials(events, path), key=lambda trial: trial.number))
+
+
+def finished_trials(events: Iterable[Mapping[str, Any]], path: Path) -> list[TrialRecord]:
+    """Return the trials of the events that finish one; InputError names the record where one is not whole."""
+    stored = [event.get("trial") for event in events if event["event"] == "finished"]
     try:
-        finished = [TrialRecord.from_json(event["trial"]) for event in events if event["event"] == "finished"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: a finished trial is not complete: {error!r}") from error
-    return tuple(sorted(finished, key=lambda trial: trial.number))
+        return _TRIALS.validate_python(stored)
+    except ValidationError as error:
+        first = error.errors()[0]
+        number, *place = first["loc"]
+        where = f"{path}: finished trial {number}: {'.'.join(map(str, place))}"
+        raise InputError(f"{where}: a finished trial is not complete: {first['msg'].lower()}") from error
 
 
 class FolderLock:

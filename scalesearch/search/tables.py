@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 
 from scalesearch.errors import InputError
 
@@ -16,7 +15,7 @@ def read_parquet(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     """Read a table that has at least these columns; InputError where it is damaged or another's."""
     try:
         frame = pd.read_parquet(path)
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except Exception as error:  # pandas and Arrow meet damage with nearly every kind
         raise InputError(f"{path}: no readable Parquet table: {' '.join(str(error).split())}") from error
     missing = [name for name in columns if name not in frame.columns]
     if missing:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,10 @@ def estimates(
     is pooled over the networks and with what is known beforehand, since a run has few trainings of the
     same network.
     """
+    from scipy.special import stdtrit  # half a second: who only lists or counts needs none of it
+
     variance, freedom = pooled_variance(list(accuracies.values()), known)
-    factor = float(stats.t.ppf(0.975, freedom))
+    factor = float(stdtrit(freedom, 0.975))
     result = {}
     for network, values in accuracies.items():
         mean = float(np.mean(values))

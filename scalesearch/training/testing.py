@@ -7,12 +7,25 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from scalesearch.architecture.network import Network
+from scalesearch.errors import InputError
 from scalesearch.training.augment import DeviceData, evaluation_batches
 from scalesearch.training.build import build
+
+
+def trained(network: Network, weights: Path) -> nn.Module:
+    """Return a network with its stored weights; InputError where they are damaged, or another network's."""
+    model = build(network)
+    try:
+        model.load_state_dict(load_file(weights))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{weights}: no whole weights of the network {network.name}: {reason}") from error
+    return model
 
 
 @torch.no_grad()
@@ -32,11 +45,10 @@ def right_answers(
         (n,), in the order of the images.
 
     Raises:
-        RuntimeError: the weights are another network's.
+        InputError: the weights are damaged, or another network's.
     """
     device = data.mean.device
-    model = build(network)
-    model.load_state_dict(load_file(weights))
+    model = trained(network, weights)
     model.to(device).to(memory_format=torch.channels_last).eval()
     answers = []
     for x, targets in evaluation_batches(images, labels, tuple(network.input.size), data):

@@ -1,102 +1,42 @@
-"""The Pareto front: the proxy's validation accuracy against the deployed network's FLOPs."""
+"""Accuracy against cost: the Pareto front of a run, a view for each cost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from math import log10
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
-from scalesearch.dashboard.describe import label, nothing_yet, scored, trial_hover
-from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context, Reference
-from scalesearch.dashboard.theme import BLUE, MUTED, PURPLE, VERMILLION, empty_figure, figure, flops_text
+from scalesearch.dashboard.describe import label, nothing_yet
+from scalesearch.dashboard.panels.alike import alike
+from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context
+from scalesearch.dashboard.panels.framing import accuracy_range, thinned
+from scalesearch.dashboard.panels.front import (
+    AXES,
+    FLOPS,
+    SECONDS,
+    Axis,
+    ParetoData,
+    Point,
+    longest_rung,
+    pareto_data,
+)
+from scalesearch.dashboard.panels.pareto_words import caption, images_text, seeds_text
+from scalesearch.dashboard.theme import (
+    BLUE,
+    GREEN,
+    MUTED,
+    PURPLE,
+    VERMILLION,
+    empty_figure,
+    figure,
+)
 from scalesearch.search.records import TrialRecord
 
 TITLE = "Accuracy against cost"
 ROWS = 3
-
-
-@dataclass(frozen=True)
-class Point:
-    """A complete trial: deployed multiply-accumulates, validation accuracy of the proxy as a fraction."""
-
-    trial: TrialRecord
-    flops: int
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class ParetoData:
-    """Trials of the search by their part in the picture; finals and trials without a score have none.
-
-    Attributes:
-        front: cost and accuracy ascending; equal points are all kept.
-        over: complete, but dearer than the budget.
-        near, far: references inside and outside of the picture.
-        span: the cost axis, from and to.
-    """
-
-    front: tuple[Point, ...]
-    dominated: tuple[Point, ...]
-    over: tuple[Point, ...]
-    failed: tuple[TrialRecord, ...]
-    interrupted: tuple[TrialRecord, ...]
-    near: tuple[Reference, ...]
-    far: tuple[Reference, ...]
-    span: tuple[float, float]
-
-
-def pareto_front(points: Sequence[Point]) -> tuple[Point, ...]:
-    """Return the points that no other dominates in cost and accuracy, and that are the best of their level.
-
-    Within a level accuracy alone ranks: all its candidates were fitted to the same budget, and what their
-    costs differ by is rounding.
-    """
-    best: dict[float, float] = {}
-    for point in points:
-        best[point.trial.level] = max(point.accuracy, best.get(point.trial.level, point.accuracy))
-    front = _not_dominated(points)
-    return tuple(point for point in front if point.accuracy == best[point.trial.level])
-
-
-def _not_dominated(points: Iterable[Point]) -> list[Point]:
-    front: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.flops, -point.accuracy)):
-        equal = front and (point.flops, point.accuracy) == (front[-1].flops, front[-1].accuracy)
-        if equal or not front or point.accuracy > front[-1].accuracy:
-            front.append(point)
-    return front
-
-
-def pareto_data(
-    trials: Sequence[TrialRecord], budget: float | None = None, references: Sequence[Reference] = ()
-) -> ParetoData:
-    """Sort trials and references into the parts of the picture; first-rung trainings alone are comparable.
-
-    A reference is near if its cost is within a factor of 4 of the costs that are drawn anyway.
-    """
-    search = [trial for trial in trials if trial.role == "search" and trial.rung == 0]
-    scores = [(trial, scored(trial)) for trial in search]
-    points = [Point(trial, trial.deployed.flops, score) for trial, score in scores if score is not None]
-    feasible = [point for point in points if budget is None or point.flops <= budget]
-    front = pareto_front(feasible)
-    on_front = {id(point) for point in front}
-    drawn: list[float] = [*(trial.deployed.flops for trial in search), *([budget] if budget else [])]
-    low, high = min(drawn, default=1e6), max(drawn, default=1e10)
-    near = [reference for reference in references if low / 4 <= reference.flops <= high * 4]
-    costs = [low, high, *(reference.flops for reference in near)]
-    return ParetoData(
-        front=front,
-        dominated=tuple(point for point in feasible if id(point) not in on_front),
-        over=tuple(point for point in points if budget is not None and point.flops > budget),
-        failed=tuple(trial for trial in search if trial.outcome.status == "failed"),
-        interrupted=tuple(trial for trial in search if trial.outcome.status == "interrupted"),
-        near=tuple(sorted(near, key=lambda reference: reference.flops)),
-        far=tuple(reference for reference in references if reference not in near),
-        span=(min(costs), max(costs)),
-    )
 
 
 def label_rows(positions: Sequence[float], widths: Sequence[float]) -> list[int | None]:
@@ -120,91 +60,145 @@ def label_rows(positions: Sequence[float], widths: Sequence[float]) -> list[int 
     return rows
 
 
-def _caption(data: ParetoData) -> str:
-    words = (
-        "A point is a candidate: what its deployed network costs, and the validation accuracy that its proxy "
-        "reached. The front joins the best of each level that beats all cheaper ones; dearer levels train "
-        "dearer proxies. Published networks are marked at their cost only, "
-        "since their published accuracies come from other data and longer training."
-    )
-    if any(point.trial.arm == "control" for point in (*data.front, *data.dominated)):
-        words += " Squares are random draws, trained at equal cost to compare the search with."
-    if len(data.front) + len(data.dominated) == 1:
-        words += " One trial is complete so far, so the front is that trial."
-    counts = (
-        (len(data.failed), "failed"),
-        (len(data.interrupted), "interrupted"),
-        (len(data.over), "over budget"),
-    )
-    left_out = [f"{count} {name}" for count, name in counts if count]
-    if left_out:
-        words += f" Never on the front: {', '.join(left_out)}."
-    if data.far:
-        names = ", ".join(f"{label(far.name, 30)} ({flops_text(far.flops)})" for far in data.far[:3])
-        more = f" and {len(data.far) - 3} more" if len(data.far) > 3 else ""
-        words += f" Outside of the picture: {names}{more}."
-    return words
+def pareto(
+    trials: Sequence[TrialRecord], *, context: Context = NOTHING_KNOWN
+) -> go.Figure | Mapping[str, go.Figure]:
+    """Draw the front against each cost: FLOPs, params, activations, and seconds of training where measured.
+
+    A run with rungs has a view of its longest trainings, and a recorded comparison one of its networks: both
+    are other trainings than those of the first rung, so neither is drawn among them.
+    """
+    drawn = {axis.name: _view(trials, context, axis, 0) for axis in AXES}
+    longest = longest_rung(trials)
+    if longest:
+        drawn["longest training"] = _view(trials, context, FLOPS, longest)
+    compared = context.surveys.get("compare")
+    drawn["trained alike"] = None if compared is None else alike("Networks trained alike", compared)
+    found = {name: fig for name, fig in drawn.items() if fig is not None}
+    if FLOPS.name in found:
+        return found
+    empty = empty_figure(TITLE, nothing_yet(trials))
+    return {FLOPS.name: empty} | found if found else empty
 
 
-def _points(
-    points: Sequence[Point], budget: float | None, *, marker: dict[str, Any], **style: Any
-) -> go.Scatter:
+def _view(trials: Sequence[TrialRecord], context: Context, axis: Axis, rung: int) -> go.Figure | None:
+    data = pareto_data(trials, context, axis, rung)
+    if not (data.front or data.dominated or data.over):
+        return None
+    kept = thinned(
+        [log10(point.cost) for point in data.dominated], [point.accuracy for point in data.dominated]
+    )
+    dominated = [data.dominated[index] for index in kept]
+    fig = figure(TITLE, caption(data, axis, context, rung, len(dominated)), height=560)
+    left, right = _edges(*data.span)
+    fig.add_trace(_points(dominated, "dominated", {"color": MUTED, "size": 8, "opacity": 0.55}))
+    _add_over(fig, data)
+    _add_front(fig, data)
+    _add_again(fig, data)
+    _add_best(fig, data, context.best)
+    if data.limit is not None:
+        _add_limit(fig, axis, data.limit, right)
+    _add_references(fig, data, axis, left, right)
+    _add_failed(fig, data, axis)
+    _lay_out(fig, data, axis, (left, right), images_text(context, rung))
+    return fig
+
+
+def _edges(low: float, high: float) -> tuple[float, float]:
+    """Return where the cost axis begins and ends; the room at its sides is in proportion to what it spans."""
+    room = min(1.25, max(1.04, (high / low) ** 0.3))
+    return low / room, high * room
+
+
+def _points(points: Sequence[Point], name: str, marker: dict[str, Any], **style: Any) -> go.Scatter:
     symbols: Any = "circle"
     if any(point.trial.arm == "control" for point in points):
+        # The legend shows the symbol of the first.
+        points = sorted(points, key=lambda point: point.trial.arm == "control")
         symbols = ["square" if point.trial.arm == "control" else "circle" for point in points]
+    # Arrays, since Plotly looks at each element of a list.
     return go.Scatter(
-        x=[point.flops for point in points],
-        y=[point.accuracy for point in points],
+        x=np.array([point.cost for point in points]),
+        y=np.array([point.accuracy for point in points]),
+        customdata=np.array([point.trial.number for point in points]),
         mode="markers",
-        hoverinfo="text",
-        hovertext=[trial_hover(point.trial, budget) for point in points],
+        hoverinfo="none",
         marker={"symbol": symbols} | marker,
+        name=name,
         **style,
     )
 
 
-def _add_front(fig: go.Figure, data: ParetoData, budget: float | None) -> None:
-    x: list[float] = [point.flops for point in data.front]
+def _add_over(fig: go.Figure, data: ParetoData) -> None:
+    kept = thinned([log10(point.cost) for point in data.over], [point.accuracy for point in data.over])
+    crossed = {"color": MUTED, "size": 8, "symbol": "x-open"}
+    over = [data.over[index] for index in kept]
+    fig.add_trace(_points(over, "over budget", crossed, visible=bool(over)))
+
+
+def _add_front(fig: go.Figure, data: ParetoData) -> None:
+    x = [point.cost for point in data.front]
     y = [point.accuracy for point in data.front]
-    if data.front and budget is not None:
-        x, y = [*x, budget], [*y, y[-1]]
+    if data.front and data.limit is not None:
+        x, y = [*x, data.limit], [*y, y[-1]]
     line = {"shape": "hv", "color": BLUE, "width": 2.5}
     fig.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False)
-    marker = {"color": BLUE, "size": 11, "line": {"color": "white", "width": 1}}
-    fig.add_trace(_points(data.front, budget, name="front", marker=marker))
-
-
-def _add_best(fig: go.Figure, data: ParetoData, best: int | None) -> None:
-    chosen = [point for point in (*data.front, *data.dominated) if point.trial.number == best]
-    fig.add_scatter(
-        x=[point.flops for point in chosen],
-        y=[point.accuracy for point in chosen],
-        mode="markers",
-        marker={"symbol": "circle-open", "size": 19, "color": VERMILLION, "line": {"width": 2.5}},
-        name="chosen",
-        hoverinfo="skip",
-        visible=bool(chosen),
+    fig.add_trace(
+        _points(data.front, "front", {"color": BLUE, "size": 11, "line": {"color": "white", "width": 1}})
     )
 
 
-def _add_budget(fig: go.Figure, budget: float, right: float) -> None:
-    shape = {"yref": "paper", "y0": 0, "y1": 1, "x0": budget}
+def _add_again(fig: go.Figure, data: ParetoData) -> None:
+    found = [again.finalist for again in data.again]
+    fig.add_scatter(
+        x=[again.cost for again in data.again],
+        y=[one.accuracy for one in found],
+        error_y={
+            "array": [one.high - one.accuracy for one in found],
+            "arrayminus": [one.accuracy - one.low for one in found],
+            "width": 5,
+            "thickness": 1.75,
+        },
+        customdata=[one.number for one in found],
+        mode="markers",
+        marker={"color": GREEN, "size": 11, "symbol": "diamond", "line": {"color": "white", "width": 1}},
+        name=f"trained again, n = {seeds_text(data)}",
+        hoverinfo="none",
+        visible=bool(found),
+    )
+
+
+def _add_best(fig: go.Figure, data: ParetoData, best: int | None) -> None:
+    """Ring the chosen trial; its point is under the ring even where others stand for its place."""
+    chosen = [point for point in (*data.front, *data.dominated) if point.trial.number == best]
+    fig.add_trace(
+        _points(
+            chosen,
+            "chosen",
+            {"symbol": "circle-open", "size": 19, "color": VERMILLION, "line": {"width": 2.5}},
+            visible=bool(chosen),
+        )
+    )
+
+
+def _add_limit(fig: go.Figure, axis: Axis, limit: float, right: float) -> None:
+    shape = {"yref": "paper", "y0": 0, "y1": 1, "x0": limit}
     beyond = {"fillcolor": MUTED, "opacity": 0.14, "line": {"width": 0}, "layer": "below"}
     fig.add_shape(type="rect", x1=right, **beyond, **shape)
-    fig.add_shape(type="line", x1=budget, line={"color": VERMILLION, "width": 2}, **shape)
+    fig.add_shape(type="line", x1=limit, line={"color": VERMILLION, "width": 2}, **shape)
     # On a log axis an annotation stands at the logarithm, a shape at the value.
-    place = {"x": log10(budget), "y": 1, "yref": "paper", "xanchor": "right", "yanchor": "top"}
-    words = f"budget {flops_text(budget)}"
+    place = {"x": log10(limit), "y": 1, "yref": "paper", "xanchor": "right", "yanchor": "top"}
+    words = f"{'budget' if axis is FLOPS else 'limit'} {axis.text(limit)}"
     fig.add_annotation(text=words, showarrow=False, font={"size": 12, "color": VERMILLION}, **place)
 
 
-def _add_references(fig: go.Figure, data: ParetoData, left: float, right: float) -> None:
-    places = [log10(near.flops / left) / log10(right / left) for near in data.near]
-    names = [label(near.name, 24) for near in data.near]
+def _add_references(fig: go.Figure, data: ParetoData, axis: Axis, left: float, right: float) -> None:
+    places = [log10(cost / left) / log10(right / left) for cost, _ in data.near]
+    names = [label(near.name, 28) for _, near in data.near]
     # Sized for a narrow screen: there a character takes about 2 % of the axis.
-    rows = label_rows(places, [0.02 * (len(near.name[:24]) + 2) for near in data.near])
+    rows = label_rows(places, [0.02 * (len(near.name[:28]) + 2) for _, near in data.near])
     fig.add_scatter(
-        x=[near.flops for near in data.near],
+        x=[cost for cost, _ in data.near],
         y=[ROWS - 1 if row is None else row for row in rows],
         mode="markers+text",
         text=["" if row is None else f" {name} " for row, name in zip(rows, names, strict=True)],
@@ -213,58 +207,49 @@ def _add_references(fig: go.Figure, data: ParetoData, left: float, right: float)
         marker={"symbol": "line-ns", "size": 13, "line": {"width": 2, "color": MUTED}},
         name="published network, at its cost",
         hoverinfo="text",
-        hovertext=[f"{label(near.name)}<br>{flops_text(near.flops)}" for near in data.near],
+        hovertext=[f"{label(near.name)}<br>{axis.text(cost)}" for cost, near in data.near],
         yaxis="y2",
         visible=bool(data.near),
     )
 
 
-def _add_failed(fig: go.Figure, data: ParetoData, budget: float | None) -> None:
+def _add_failed(fig: go.Figure, data: ParetoData, axis: Axis) -> None:
+    costs = [] if axis.learned else [axis.of(trial) for trial in data.failed]
+    kept = thinned([log10(cost) for cost in costs], [0.0] * len(costs))
     fig.add_scatter(
-        x=[trial.deployed.flops for trial in data.failed],
-        y=[-1] * len(data.failed),
+        x=[costs[index] for index in kept],
+        y=[-1] * len(kept),
+        customdata=[data.failed[index].number for index in kept],
         mode="markers",
         marker={"symbol": "x-thin", "size": 8, "line": {"width": 2, "color": PURPLE}},
         name="failed",
-        hoverinfo="text",
-        hovertext=[trial_hover(trial, budget) for trial in data.failed],
+        hoverinfo="none",
         yaxis="y2",
-        visible=bool(data.failed),
+        visible=bool(kept),
     )
 
 
-def pareto(trials: Sequence[TrialRecord], *, context: Context = NOTHING_KNOWN) -> go.Figure:
-    """Draw the front over the levels, the budget as a wall, and published networks as ticks at their cost."""
-    budget = context.budget
-    data = pareto_data(trials, budget, context.references)
-    if not (data.front or data.dominated or data.over):
-        return empty_figure(TITLE, nothing_yet(trials))
-    fig = figure(TITLE, _caption(data), height=560)
-    left, right = data.span[0] / 1.25, data.span[1] * 1.25
-    muted = {"color": MUTED, "size": 8, "opacity": 0.55}
-    fig.add_trace(_points(data.dominated, budget, name="dominated", marker=muted))
-    crossed = {"color": MUTED, "size": 8, "symbol": "x-open"}
-    fig.add_trace(_points(data.over, budget, name="over budget", marker=crossed, visible=bool(data.over)))
-    _add_front(fig, data, budget)
-    _add_best(fig, data, context.best)
-    if budget is not None:
-        _add_budget(fig, budget, right)
-    _add_references(fig, data, left, right)
-    _add_failed(fig, data, budget)
+def _lay_out(fig: go.Figure, data: ParetoData, axis: Axis, span: tuple[float, float], images: str) -> None:
+    strip = bool(data.near or (data.failed and not axis.learned))
     fig.update_xaxes(
         type="log",
-        range=[log10(left), log10(right)],
-        title={"text": "deployed FLOPs (multiply-accumulates, log)"},
-        dtick="D2",
-        tickformat="~s",
-        anchor="y2",
+        range=[log10(span[0]), log10(span[1])],
+        title={"text": axis.title},
+        # Two ticks a power of ten; a narrower axis would have none with them.
+        dtick="D2" if span[1] > 8 * span[0] else None,
+        tickformat=",~r" if axis is SECONDS else "~s",
+        anchor="y2" if strip else "y",
     )
-    strip = bool(data.near or data.failed)
+    after = f" after {images}" if images else ""
     fig.update_layout(
         hovermode="closest",
         yaxis={
-            "title": {"text": "validation accuracy of the proxy"},
-            "tickformat": ".0%",
+            "title": {"text": f"validation accuracy of the proxy{after}"},
+            "tickformat": ".1~%",
+            "range": accuracy_range(
+                [point.accuracy for point in (*data.front, *data.dominated, *data.over)]
+                + [bound for again in data.again for bound in (again.finalist.low, again.finalist.high)]
+            ),
             "domain": [0.2 if strip else 0, 0.95],
         },
         yaxis2={
@@ -274,4 +259,3 @@ def pareto(trials: Sequence[TrialRecord], *, context: Context = NOTHING_KNOWN) -
             "fixedrange": True,
         },
     )
-    return fig

@@ -68,8 +68,8 @@ def open_cached(folder: Path) -> DataSet:
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         return _described(folder, about)
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise CacheError(f"the data cache {folder} is incomplete ({error})") from error
+    except Exception as error:  # NumPy reads an array's header as Python source, and meets damage likewise
+        raise CacheError(f"the data cache {folder} is incomplete ({str(error)[:300]})") from error
 
 
 def _described(folder: Path, about: dict[str, Any]) -> DataSet:
@@ -94,8 +94,9 @@ def _described(folder: Path, about: dict[str, Any]) -> DataSet:
 
 def _open_split(folder: Path, name: str, count: int, side: int) -> Split:
     images = np.load(folder / f"{name}.images.npy", mmap_mode="r")
-    labels = np.load(folder / f"{name}.labels.npy")
-    if images.shape != (count, 3, side, side) or labels.shape != (count,):
-        raise ValueError(f"{name} holds {images.shape} images and {labels.shape} labels, not {count}")
+    stored = np.load(folder / f"{name}.labels.npy", mmap_mode="r")
+    if images.shape != (count, 3, side, side) or stored.shape != (count,):
+        raise ValueError(f"{name} holds {images.shape} images and {stored.shape} labels, not {count}")
+    labels = np.array(stored)
     labels.flags.writeable = False
     return Split(images, labels)

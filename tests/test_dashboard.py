@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalesearch.dashboard import theme
-from scalesearch.dashboard.describe import label, level_text, one_line, pattern_text, stage_lines
+from scalesearch.dashboard.describe import label, level_text, one_line, pattern_text
 from scalesearch.dashboard.layout import Layout, PanelChoice
 from scalesearch.dashboard.panels import PANELS
 from scalesearch.dashboard.panels.context import Context, Reference
@@ -48,15 +48,6 @@ def test_levels_and_patterns_read_as_words():
     assert level_text(2e9, 2e9) == "2.00 GFLOPs (the budget)"
     assert level_text(0.3e9, 1e9) == "300 MFLOPs (30.0 % of the budget)"
     assert pattern_text(trial().deployed.document) == "1 × fused_mbconv, 1 × mbconv"
-
-
-def test_stage_lines_have_a_line_a_stage_in_columns():
-    document = trial().deployed.document
-    head, *lines = stage_lines(document)
-    assert len(lines) == len(document["stages"])
-    assert len({len(line) for line in (head, *lines)}) == 1
-    stage = document["stages"][1]
-    assert lines[1].split() == ["2", "mbconv", f"{stage['channels']}×{stage['repeats']}", "5×5", "2"]
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])

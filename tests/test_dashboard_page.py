@@ -43,7 +43,7 @@ def test_page_answers_the_questions_in_words(tmp_path):
         f"{theme.percent_text(deployed.flops / BUDGET)} of the budget",
         "61.2 %",
         "<b>60.0 %</b> to <b>62.4 %</b> (95 %), n = 3 trainings",
-        "Of the proxy",
+        "of the proxy",
         "2 ties",
         "1,437",
         "1 × loss is not finite",

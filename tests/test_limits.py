@@ -20,7 +20,7 @@ from scalesearch.cli.definition import Request, check_reachable, define, run_fol
 from scalesearch.cli.options import budgets, limit
 from scalesearch.cli.session import Session, _satisfied
 from scalesearch.cli.studyfile import belongs, origins
-from scalesearch.dashboard.describe import trial_hover
+from scalesearch.dashboard.entries import entries
 from scalesearch.dashboard.first_screen import first_screen
 from scalesearch.dashboard.summary import summary_from_report
 from scalesearch.errors import InputError
@@ -293,8 +293,8 @@ def test_the_binding_limit_is_named_with_its_share_on_the_page():
     page = first_screen(summary_from_report(report([record], record, limits=limits), [record]), [record])
     assert "width:99.0%" in page
     assert re.search("99.0 % of the limit of [0-9.]+ [kM] params, which binds; [0-9.]+ % of the budget", page)
-    assert "99.0 % of the limit on params" in trial_hover(record, 1e8)
-    assert "of the limit" not in trial_hover(trial(), 1e8)
+    (entry,) = entries([record], (), documents.write_text)
+    assert (entry["binding"], entry["share"]) == ("params", 0.99)
 
 
 def test_a_run_on_images_keeps_and_tells_its_limits(tmp_path):

@@ -12,6 +12,7 @@ from rich.text import Text
 from scalesearch.cli.folder import RunFolder
 from scalesearch.cli.words import count_text, evidence_lines, listed
 from scalesearch.dashboard.describe import (
+    belonging,
     cost_text,
     failure_reasons,
     nothing_yet,
@@ -151,12 +152,10 @@ def _cell(value: Any) -> str:
 
 def _accuracy(best: Best) -> Text:
     low, high = best.interval
-    proxy = best.trial.proxy
     return Text.assemble(
         (percent_text(best.accuracy), "bold"),
         f"  {percent_text(low)} to {percent_text(high)} (95 %), n = {count_text(best.seeds, 'training')}\n",
-        (f"of the proxy ({flops_text(proxy.flops)}, {resolution_text(proxy.document)}); ", "dim"),
-        ("the deployed network is not trained", "dim"),
+        (belonging(best.trial), "dim"),
     )
 
 

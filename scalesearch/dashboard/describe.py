@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any
 
 from scalesearch.dashboard.theme import count_text, flops_text, percent_text
-from scalesearch.search.records import Member, TrialRecord
+from scalesearch.search.records import TrialRecord
 
 NAMES = {"flops": "FLOPs", "params": "params", "activations": "activations"}
 
@@ -47,17 +47,6 @@ def resolution_text(document: Mapping[str, Any]) -> str:
     return "×".join(map(str, size)) if isinstance(size, list | tuple) else f"{size} px"
 
 
-def stage_lines(document: Mapping[str, Any]) -> list[str]:
-    """Return a monospace table of a network's stages: operator, channels × repeats, kernel, stride."""
-    lines = [f"{'':>2} {'operator':<13}{'channels':>9} {'kernel':>6} {'stride':>6}"]
-    for number, stage in enumerate(document["stages"], 1):
-        size = f"{stage['channels']}×{stage['repeats']}"
-        kernel = f"{stage['kernel']}×{stage['kernel']}" if "kernel" in stage else "-"
-        operator = one_line(stage["operator"], 13)
-        lines.append(f"{number:>2} {operator:<13}{size:>9} {kernel:>6} {stage['stride']:>6}")
-    return lines
-
-
 def level_text(level: float, budget: float | None) -> str:
     """Return a level of the budget with its share of it: 250 MFLOPs (1/8 of the budget)."""
     if budget is None:
@@ -79,35 +68,13 @@ def within_text(budget: float, limits: Mapping[str, float]) -> str:
     return " and ".join(cost_text(name, limit) for name, limit in ({"flops": budget} | dict(limits)).items())
 
 
-def _binding_lines(deployed: Member) -> list[str]:
-    """Return a line that names the limit a network is nearest to; its level says it where that is FLOPs."""
-    if deployed.binding == "flops":
-        return []
-    return [f"{'':9}{percent_text(deployed.share)} of the limit on {NAMES[deployed.binding]}"]
-
-
-def _cost_line(name: str, member: Member) -> str:
-    return f"{name:<9}{flops_text(member.flops)}, {resolution_text(member.document)}"
-
-
-def trial_hover(trial: TrialRecord, budget: float | None) -> str:
-    """Return what hovering a trial shows, escaped for Plotly: score, costs, and the stage table."""
-    accuracy, deployed = trial.outcome.val_accuracy, trial.deployed
-    reason = one_line(trial.outcome.reason or "no reason recorded", 40)
-    lines = [
-        f"trial {trial.number}  {one_line(deployed.document['name'], 36)}",
-        f"level    {level_text(trial.level, budget)}",
-        f"{trial.outcome.status}: {reason}"
-        if accuracy is None
-        else f"accuracy {percent_text(accuracy)} (proxy)",
-        _cost_line("deployed", deployed),
-        f"{'':9}{count_text(deployed.params)} params, {count_text(deployed.activations)} activations",
-        *_binding_lines(deployed),
-        _cost_line("proxy", trial.proxy),
-        "",
-        *stage_lines(deployed.document),
-    ]
-    return "<br>".join(escape(line, quote=False) for line in lines)
+def belonging(trial: TrialRecord) -> str:
+    """Return whose accuracy a trial has: its proxy's, or the deployed network's where they are equal."""
+    proxy, deployed = ({**one.document, "name": ""} for one in (trial.proxy, trial.deployed))
+    if proxy == deployed:
+        return "of the network itself, after a short training"
+    where = f"{flops_text(trial.proxy.flops)}, {resolution_text(trial.proxy.document)}"
+    return f"of the proxy ({where}); the deployed network is not trained"
 
 
 def failure_reasons(trials: Sequence[TrialRecord]) -> list[tuple[str, int]]:

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from scalesearch.dashboard.describe import (
+    belonging,
     cost_text,
     failure_reasons,
     nothing_yet,
@@ -124,10 +125,9 @@ def _gauge(summary: Summary, deployed: Member) -> str:
 
 
 def _accuracy_tile(best: Best) -> str:
-    proxy = best.trial.proxy
     belongs = (
-        f'<span class="quiet">Of the proxy ({flops_text(proxy.flops)}, {resolution_text(proxy.document)}) on '
-        "validation images by which nothing was chosen. The deployed network is not trained.</span>"
+        f'<span class="quiet">On validation images by which nothing was chosen, '
+        f"{escape(belonging(best.trial))}.</span>"
     )
     low, high = best.interval
     trainings = f"{best.seeds} trainings" if best.seeds != 1 else "1 training"

@@ -45,6 +45,7 @@ function tooltipLines(entry) {
     ...(accuracies.length > 1 ? [["images", rungs]] : []),
     ["deployed", memberText(deployed)],
     ["", `${countText(deployed.params)} params, ${countText(deployed.activations)} activations`],
+    ...(entry.binding === "flops" ? [] : [["", `${percentText(entry.share)} of the limit on ${entry.binding}`]]),
     ["proxy", memberText(entry.proxy)],
   ];
 }

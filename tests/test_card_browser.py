@@ -127,7 +127,7 @@ def test_a_click_on_a_point_opens_the_card_of_its_network(chrome, page, card):
 
 def test_the_card_has_the_networks_table_accuracy_cost_and_document(page, card):
     shown, deployed = card(0), run_of_trials()[0].deployed
-    for words in ("40.0 %", "Of the proxy", "after 20,000 images", flops_text(deployed.flops), "complete"):
+    for words in ("40.0 %", "of the proxy", "after 20,000 images", flops_text(deployed.flops), "complete"):
         assert words in shown.text
     stem, *stages, head = cells(shown.find_element("css selector", ".stagetable"))
     network = from_document(deployed.document)

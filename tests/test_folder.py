@@ -118,7 +118,7 @@ def test_pages_see_what_the_report_says(finished):
     assert (context.best, context.rungs) == (report["best"]["trial"], (1000, 3000))
     assert (context.budget, context.evidence) == (2e9, report["evidence"])
     assert context.surveys == {"law": {"schema": 1}}
-    assert view.title == "small: 2e+09 FLOPs on digits (scikit-learn)"
+    assert view.title == "small: 2.00 GFLOPs on digits (scikit-learn)"
     assert "stands in for real photographs" in view.notice
     assert view.summary.best.trial.number == report["best"]["trial"]
     assert seen.recipe == documents.read(finished[0] / STUDY)["recipe"]

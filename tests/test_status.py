@@ -147,5 +147,5 @@ def test_watching_shows_what_comes_until_ctrl_c(finished, tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
-    assert joined(out.splitlines()[0]).startswith("small: 2e+09 FLOPs")
+    assert joined(out.splitlines()[0]).startswith("small: 2.00 GFLOPs")
     assert f"{RunFolder(finished[0]).report()['trials']['complete']} complete" in out

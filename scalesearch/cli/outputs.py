@@ -75,7 +75,9 @@ class Facts:
     @property
     def title(self) -> str:
         """What a page of the run is called."""
-        return f"{self.study}: {self.budget:g} FLOPs{limits_text(self.limits)} on {self.data['name']}"
+        from scalesearch.dashboard.theme import flops_text
+
+        return f"{self.study}: {flops_text(self.budget)}{limits_text(self.limits)} on {self.data['name']}"
 
 
 def facts_of(definition: Definition) -> Facts:

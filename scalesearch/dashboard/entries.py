@@ -11,7 +11,7 @@ from functools import lru_cache
 from math import ceil, isfinite
 from typing import Any
 
-from scalesearch.dashboard.describe import level_text, one_line, pattern_text
+from scalesearch.dashboard.describe import belonging, level_text, one_line, pattern_text
 from scalesearch.dashboard.folding import fold
 from scalesearch.dashboard.panels.context import Finalist
 from scalesearch.dashboard.sizes import Sizes
@@ -90,6 +90,7 @@ def _described(trial: TrialRecord, budget: float | None) -> dict[str, Any]:
         "share": number(trial.deployed.share),
         "binding": trial.deployed.binding,
         "pattern": pattern_text(trial.deployed.document),
+        "belonging": belonging(trial),
         **_outcome(trial),
     }
 

@@ -23,7 +23,7 @@ const scrolled = (label, node) => element("div", { class: "scroll", tabindex: "0
 // How good it is
 
 function outcomeWords(entry) {
-  const belongs = `Of the proxy (${memberText(entry.proxy)}), not of the deployed network.`;
+  const belongs = `It is ${entry.belonging}.`;
   if (entry.status === "failed") return [["big", "Failed"], ["reason", entry.reason ?? "no reason recorded"]];
   if (entry.status !== "complete") {
     return [["big", "No accuracy"], ["reason", entry.reason ?? `The training was ${entry.status}; it is never scored.`]];

@@ -12,7 +12,7 @@ from scalesearch.search.study import digest
 RESULTS = Path(__file__).parent.parent / "studies/results"
 
 
-@pytest.mark.parametrize("name", ["accuracy_check"])
+@pytest.mark.parametrize("name", ["accuracy_check", "cifar10_small"])
 def test_a_recorded_study_is_what_its_documents_would_run(name):
     stored = documents.read(RESULTS / name / "study.yaml")
     study = documents.load_study(name)
@@ -57,3 +57,25 @@ def test_the_recorded_trust_report_follows_from_the_recorded_table():
     assert signal["n"] == len(both)
     assert signal["spearman"][0] == pytest.approx(spearmanr(*pair).statistic)
     assert signal["kendall"][0] == pytest.approx(kendalltau(*pair).statistic)
+
+
+def test_the_headline_study_reports_what_its_trials_say():
+    """Recomputed by pandas: a swapped direction, a wrong rung, or images that choices were made by would show."""
+    import pandas as pd
+
+    folder = RESULTS / "cifar10_small"
+    trials = pd.read_parquet(folder / "trials.parquet")
+    report = json.loads((folder / "report.json").read_text())
+    search = trials[trials.role == "search"]
+    assert search[search.rung == 0].groupby("arm").size().to_dict() == {"control": 24, "search": 24}
+    longest = search[search.rung == search.rung.max()]
+    best = longest.loc[longest.val_loss.idxmin()]
+    assert report["best"]["trial"] == best.number
+    finals = trials[(trials.role == "final") & (trials.number == best.number)]
+    assert len(finals) == report["best"]["proxy_seeds"] == 3
+    assert report["best"]["proxy_accuracy"] == pytest.approx(finals.report_accuracy.mean())
+    low, high = report["best"]["proxy_interval"]
+    means = trials[trials.role == "final"].groupby("number").report_accuracy.mean()
+    inside = means[(means >= low) & (means <= high)].index
+    assert report["best"]["ties"] == sorted(set(inside) - {best.number})
+    assert load(folder / "network.yaml").cost().flops == best.flops <= report["budget_flops"]

@@ -60,7 +60,7 @@ def test_the_recorded_trust_report_follows_from_the_recorded_table():
 
 
 def test_the_headline_study_reports_what_its_trials_say():
-    """Recomputed by pandas: a swapped direction, a wrong rung, or images that choices were made by would show."""
+    """By pandas: a swapped direction, a wrong rung, or images that choices were made by would show."""
     import pandas as pd
 
     folder = RESULTS / "cifar10_small"
@@ -79,3 +79,20 @@ def test_the_headline_study_reports_what_its_trials_say():
     inside = means[(means >= low) & (means <= high)].index
     assert report["best"]["ties"] == sorted(set(inside) - {best.number})
     assert load(folder / "network.yaml").cost().flops == best.flops <= report["budget_flops"]
+
+
+def test_the_recorded_comparison_follows_from_its_judged_trainings():
+    import pandas as pd
+
+    folder = RESULTS / "cifar10_small/compare"
+    report = json.loads((folder / "compare.json").read_text())
+    trained = pd.read_parquet(folder / "trainings.parquet")
+    found, *rivals = report["networks"]
+    assert found["flops"] == load(RESULTS / "cifar10_small/network.yaml").cost().flops
+    assert len(trained) == 15
+    for network in (found, *rivals):
+        tested = [one["test_accuracy"] for one in network["trainings"]]
+        assert network["accuracy"] == pytest.approx(sum(tested) / 3)
+        assert 0.97 * report["budget_flops"] <= network["flops"] <= report["budget_flops"]
+    leads = [found["accuracy"] - rival["accuracy"] for rival in rivals]
+    assert [one["difference"] for one in report["differences"]] == pytest.approx(leads)

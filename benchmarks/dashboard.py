@@ -13,30 +13,23 @@ import json
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
-
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from browser import headless, programs, resize
+from many import BUDGET, records
 from selenium.webdriver.support.wait import WebDriverWait
 
 from scalesearch import documents
-from scalesearch.architecture.budget import Budget, OverBudgetError
 from scalesearch.dashboard.page import write_page
 from scalesearch.dashboard.panels.context import Context
 from scalesearch.dashboard.run_page import run_content
 from scalesearch.dashboard.run_view import RunView
 from scalesearch.dashboard.summary import Summary
-from scalesearch.outcome import Outcome
-from scalesearch.search.records import Member, TrialRecord
 from scalesearch.search.report import parquet
-from scalesearch.search.samplers import random_candidate
 
-BUDGET = 2e9
 FILTER = """
 const box = document.querySelector("#panel-10 input");
 box.value = box.value ? "" : "mbconv";
@@ -52,44 +45,6 @@ ACTIONS = {
 }
 
 
-def records(count: int, distinct: int) -> list[TrialRecord]:
-    """Return trials of `distinct` networks; the others repeat them with other widths."""
-    rng, space = np.random.default_rng(0), documents.load_space("mixed")
-    policy, found = documents.load_recipe("proxy").proxy, []
-    while len(found) < min(count, distinct):
-        candidate, params = random_candidate(space, rng)
-        try:
-            deployed, proxy = candidate.deployed(Budget(BUDGET)), candidate.proxy(policy, 1e7, 10, 32)
-        except OverBudgetError:
-            continue
-        members = Member.of(deployed, Budget(BUDGET)), Member.of(proxy, Budget(1e7))
-        found.append((candidate.coefficients, params, *members))
-    return [_record(number, found[number % len(found)], rng) for number in range(count)]
-
-
-def _record(number: int, drawn: tuple, rng: np.random.Generator) -> TrialRecord:
-    coefficients, params, deployed, proxy = drawn
-    wider = int(rng.integers(0, 64))
-    stages = [stage | {"channels": stage["channels"] + 8 * wider} for stage in deployed.document["stages"]]
-    accuracy = float(rng.uniform(0.4, 0.7))
-    curve = tuple((400 * step, float(2.3 - step / 50 * rng.uniform(0.5, 1))) for step in range(1, 51))
-    return TrialRecord(
-        number=number,
-        role="search",
-        level=BUDGET / (1, 2, 4, 8)[number % 4],
-        rung=0,
-        params=params,
-        coefficients=coefficients,
-        deployed=replace(deployed, document=deployed.document | {"stages": stages}),
-        proxy=proxy,
-        outcome=Outcome("complete", None, accuracy, 2 - accuracy, accuracy, 1.0, curve, 20_000, 1, 20.0),
-        key=str(number),
-        started=1e9 + 10 * number,
-        finished=1e9 + 10 * number + 20,
-        worker=number % 2,
-    )
-
-
 def measure(count: int, distinct: int, rounds: int) -> dict[str, float]:
     trials = tuple(records(count, distinct))
     summary = Summary(BUDGET, {}, False, None, {"complete": count}, "none", 1, 1, "0" * 8, 1.0, {})
@@ -98,7 +53,7 @@ def measure(count: int, distinct: int, rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"
         started, busy = time.perf_counter(), time.process_time()
-        write_page(page, run_content(view, layout, documents.write_text, parquet(trials)))
+        write_page(page, run_content(view, layout, documents.write_text, parquet(trials, documents=False)))
         figures["seconds to build"] = time.perf_counter() - started
         figures["CPU-seconds to build"] = time.process_time() - busy
         figures["megabytes"] = page.stat().st_size / 1e6

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
 
 FLAGS = (
     "--headless",
@@ -48,6 +51,27 @@ def resize(chrome: webdriver.Chrome, width: int, height: int = 900) -> None:
     """Set the page's size, also below the narrowest window that a desktop allows."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def reset(chrome: webdriver.Chrome) -> None:
+    """Give the page its usual size and media, and forget what was logged and requested."""
+    resize(chrome, 1280)
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    chrome.get_log("browser"), chrome.get_log("performance")
+
+
+def points(chrome: webdriver.Chrome, panel: int = 0) -> list[WebElement]:
+    """Return the points that a panel shows."""
+    return chrome.find_elements("css selector", f"#panel-{panel} .scatterlayer .points path")
+
+
+def hover(chrome: webdriver.Chrome, point: WebElement) -> str:
+    """Point at a point; return what shows: the page's own words on a trial, Plotly's label for all else."""
+    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
+    ActionChains(chrome).move_to_element(point).perform()
+    shown = ".tooltip:not([hidden]), .hoverlayer .hovertext"
+    label = WebDriverWait(chrome, 5).until(lambda it: it.find_elements("css selector", shown))
+    return label[0].get_attribute("textContent")
 
 
 def screenshot(chrome: webdriver.Chrome, path: Path) -> bytes:

@@ -24,6 +24,28 @@ def cifar10_path() -> Path:
     return Path(value)
 
 
+@pytest.fixture(scope="session")
+def chrome(tmp_path_factory):
+    """One headless browser for all tests of a process; it is set back after each test."""
+    from browser import headless, programs, reset
+
+    found = programs()
+    if found is None:
+        unavailable("Chromium with chromedriver (Debian: apt-get install chromium chromium-driver)")
+    with headless(tmp_path_factory.mktemp("profile"), *found) as started:
+        reset(started)
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def _browser_set_back(request):
+    yield
+    if "chrome" in request.fixturenames:
+        from browser import reset
+
+        reset(request.getfixturevalue("chrome"))
+
+
 @pytest.fixture
 def one_thread():
     """Torch with one thread, as a training process has it; several would wait for a busy machine."""

@@ -20,11 +20,13 @@ BASE = {
     ],
 }
 BUDGET = 1e8
+MARKER = "window.hostile=1"  # what a script leaves behind that ran
 # Names that try to be markup, for HTML and for Plotly's own pseudo-HTML and templates.
 HOSTILE = (
-    "<script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "</script><script>alert(1)</script>",
+    f"<script>{MARKER}</script>",
+    f"<img src=x onerror={MARKER}>",
+    f"</script><script>{MARKER}</script>",
+    f"<svg onload={MARKER}>",
     "<!--<script>",
     '"><b>bold</b>',
     "<a href='https://example.org'>link</a>",

@@ -41,7 +41,7 @@ def _die_with_parent() -> None:
 class Server:
     """A server on a free port of this machine, with a password, in a folder of its own."""
 
-    user = "scales"
+    user = "ada_of_tests"
 
     def __init__(self, folder: Path, programs: Path, durable: bool) -> None:
         self.folder, self.programs, self.durable = folder, programs, durable

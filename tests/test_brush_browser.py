@@ -4,9 +4,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from browser import headless, programs, resize
-from conftest import unavailable
-from factories import BUDGET, failed, trial
+from browser import points, resize
+from factories import BUDGET, HOSTILE, failed, trial
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
@@ -14,21 +13,21 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from scalesearch.dashboard.content import Content, panel_data
 from scalesearch.dashboard.entries import entries
-from scalesearch.dashboard.page import write_page
+from scalesearch.dashboard.page import asset, write_page
 from scalesearch.dashboard.panels.choices import choices
 from scalesearch.dashboard.panels.operators import operators
 
-MARKER = "window.hostile = (window.hostile || 0) + 1"
-NAMES = (f"<script>{MARKER}</script>", f"<img src=x onerror='{MARKER}'>", "constructor", "__proto__")
+NAMES = (*HOSTILE[:2], "constructor", "__proto__")
 
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory):
-    found = programs()
-    if found is None:
-        unavailable("Chromium with chromedriver (Debian: apt-get install chromium chromium-driver)")
-    with headless(tmp_path_factory.mktemp("profile"), *found) as started:
-        yield started
+# An axis of numbers, the choices made on it, and the axis that takes its place.
+ADOPTED = """
+    const axisOf = (values) => new ChoiceAxis("x", "x", (value) => value, values);
+    const [one, other] = [axisOf(before), axisOf(after)];
+    for (const id of slots ?? []) one.toggle(id);
+    if (drag) one.keep(...drag);
+    other.adopt(one.selected);
+    return { passing: after.filter((_, row) => other.passes(row)), words: other.words() };
+"""
 
 
 def searched(n=40):
@@ -82,20 +81,19 @@ def drag(chrome, title, start, end, panel=0):
     width, height = track.size["width"], track.size["height"]
     lying = width > height
     length = width - 16 if lying else 320
-    points = []
+    places = []
     for share in (start, (start + end) / 2, end):
         from_middle = int(share * length - length / 2)
-        points.append((from_middle, 0) if lying else (1, int(-from_middle + (4 + 160 - height / 2))))
-    action = ActionChains(chrome, duration=20).move_to_element_with_offset(track, *points[0]).click_and_hold()
-    for before, after in pairwise(points):
+        places.append((from_middle, 0) if lying else (1, int(-from_middle + (4 + 160 - height / 2))))
+    action = ActionChains(chrome, duration=20).move_to_element_with_offset(track, *places[0]).click_and_hold()
+    for before, after in pairwise(places):
         action.move_by_offset(after[0] - before[0], after[1] - before[1])
     action.release().perform()
 
 
 def faded(chrome):
     """Return how many points of the other panel are faded and how many are not."""
-    points = chrome.find_elements("css selector", "#panel-1 .scatterlayer .points path")
-    opacities = [float(point.value_of_css_property("opacity")) for point in points]
+    opacities = [float(point.value_of_css_property("opacity")) for point in points(chrome, 1)]
     return sum(value < 0.2 for value in opacities), sum(value >= 0.2 for value in opacities)
 
 
@@ -158,6 +156,18 @@ def test_values_are_kept_by_name_absent_and_none_ones_too(chrome, tmp_path):
         assert count(chrome) == f"{kept} of 41 trials"
         button.click()
         assert count(chrome) == "41 trials"
+
+
+def test_what_was_kept_stays_when_numbers_side_by_side_get_a_scale(chrome):
+    take = f"return (({{ before, after, slots, drag }}) => {{ {ADOPTED} }})(arguments[0])"
+    script = "\n".join((asset("numbers.js"), asset("brush_axes.js"), take))
+    few, many = [1, 2, 3, 4], [*range(1, 21)]
+    result = chrome.execute_script(script, {"before": few, "after": many, "slots": ["number:2", "number:3"]})
+    assert result == {"passing": [2, 3], "words": "kept: 2 to 3"}
+    result = chrome.execute_script(script, {"before": many, "after": [*many, 40, -3], "drag": [0.5, 1]})
+    assert result == {"passing": [*range(11, 21), 40], "words": "kept: from 10.5"}
+    result = chrome.execute_script(script, {"before": many, "after": [*many, 40, -3], "drag": [0, 0.5]})
+    assert result == {"passing": [*range(1, 11), -3], "words": "kept: up to 10.5"}
 
 
 def test_pointing_at_a_line_shows_its_trial_and_a_click_opens_it(chrome, tmp_path):

@@ -3,9 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from browser import headless, programs, resize, screenshot
-from conftest import unavailable
-from factories import BUDGET, failed, report, trial
+from browser import hover, points, resize, screenshot
+from factories import BUDGET, HOSTILE, failed, report, trial
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
@@ -21,23 +20,6 @@ from scalesearch.dashboard.summary import summary_from_report
 from scalesearch.dashboard.theme import flops_text
 
 LAYOUT = Layout((PanelChoice("pareto"),))
-MARKER = "window.hostile = (window.hostile || 0) + 1"
-HOSTILE = (
-    f"<script>{MARKER}</script>",
-    f"</script><script>{MARKER}</script>",
-    f"<img src=x onerror='{MARKER}'>",
-    f"<svg onload='{MARKER}'>",
-    "<b>bold</b><a href='//a.example'>a</a>",
-)
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory):
-    found = programs()
-    if found is None:
-        unavailable("Chromium with chromedriver (Debian: apt-get install chromium chromium-driver)")
-    with headless(tmp_path_factory.mktemp("profile"), *found) as started:
-        yield started
 
 
 def training(number, accuracy, images, **options):
@@ -72,7 +54,6 @@ def open_page(chrome, path, trials, title="a run", finalists=()):
 @pytest.fixture(scope="module")
 def page(chrome, tmp_path_factory):
     """Return the entries, by number, of a page that is open; the tests of it leave it as they found it."""
-    resize(chrome, 1280)
     finalists = (Finalist(2, 0.6, 0.57, 0.63, 2),)
     return open_page(
         chrome, tmp_path_factory.mktemp("page") / "page.html", run_of_trials(), finalists=finalists
@@ -84,15 +65,6 @@ def card(chrome, page):
     """Return what chooses a trial of that page and gives its card, which is closed in the end."""
     yield lambda number: choose(chrome, number)
     chrome.execute_script("document.querySelector('#card .close')?.click()")
-
-
-def points(chrome):
-    return chrome.find_elements("css selector", "#panel-0 .scatterlayer .points path")
-
-
-def hover(chrome, point):
-    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
-    ActionChains(chrome).move_to_element(point).perform()
 
 
 def choose(chrome, number):
@@ -232,7 +204,6 @@ def test_the_card_fits_the_window_in_both_colours(chrome, card, tmp_path, width,
         assert len(screenshot(chrome, tmp_path / "card.png")) > 20_000
         chrome.execute_script("document.getElementById('mode').click()")
     assert surfaces == {"rgb(255, 255, 255)", "rgb(22, 27, 34)"}
-    resize(chrome, 1280)
 
 
 # The tooltip
@@ -254,7 +225,6 @@ def test_hovering_a_point_shows_its_trial_inside_the_window(chrome, page, width)
         assert words in shown.text
     ActionChains(chrome).move_to_element(chrome.find_element("id", "mode")).perform()
     WebDriverWait(chrome, 5).until(lambda _: not shown.is_displayed())
-    resize(chrome, 1280)
 
 
 # Hostile names

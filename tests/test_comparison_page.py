@@ -8,12 +8,11 @@ from html.parser import HTMLParser
 import pytest
 from factories import BUDGET, HOSTILE, failed, report, trial
 
+from scalesearch.dashboard import comparison as comparisons
 from scalesearch.dashboard.comparison import (
     MOST_RUNS,
     Course,
-    FrontPoint,
     common_task,
-    compare,
     course,
     differences,
     front,
@@ -21,11 +20,16 @@ from scalesearch.dashboard.comparison import (
 from scalesearch.dashboard.comparison_figures import best_so_far, fronts, look
 from scalesearch.dashboard.comparison_screen import COLUMNS, comparison_screen, verdicts
 from scalesearch.dashboard.panels.context import Context
+from scalesearch.dashboard.panels.pareto_data import FLOPS, PARAMS
 from scalesearch.dashboard.run_view import RunView
 from scalesearch.dashboard.summary import summary_from_report
 from scalesearch.errors import InputError
 
 HALF = BUDGET / 2
+
+
+def compare(runs, recipes=None):
+    return comparisons.compare(runs, ["a recipe"] * len(runs) if recipes is None else recipes)
 
 
 def run(trials=None, title="a run", rungs=(1000,), interval=(0.58, 0.62), best=0, **changes):
@@ -47,6 +51,10 @@ def other_data(**changes):
 def cheap_proxies():
     record = trial(0, 0.5, level=BUDGET)
     return [replace(record, proxy=replace(record.proxy, flops=int(record.proxy.flops * 0.9)))]
+
+
+def points(one, axis):
+    return [(point.trial.number, point.cost, point.accuracy) for point in front(one, axis)]
 
 
 def spent(record, images, seconds, **changes):
@@ -88,17 +96,10 @@ def test_what_is_not_comparable_has_a_picture_of_its_own():
             assert len(fig.layout.annotations) == 2
 
 
-def test_recipes_keep_runs_apart_and_unknown_ones_are_named():
+def test_recipes_keep_runs_apart():
     runs = [run(), run()]
     assert compare(runs, ["sgd", "adam"]).reasons == ("the recipes",)
     assert compare(runs, ["sgd", "sgd"]).groups == ((0, 1),)
-    unknown = compare(runs)
-    assert unknown.groups == ((0, 1),)
-    words = "Whether the recipes are equal is not known."
-    assert words in comparison_screen(unknown)
-    assert words in fronts(unknown)["FLOPs"].layout.title.subtitle.text
-    known = compare(runs, ["sgd", "sgd"])
-    assert words not in comparison_screen(known) + texts(fronts(known))
 
 
 def test_fronts_by_hand():
@@ -116,13 +117,22 @@ def test_fronts_by_hand():
     params = {0: 9, 1: 8, 2: 7, 3: 20, 4: 30, 5: 1, 6: 1, 7: 1, 8: 1}
     records = [replace(t, deployed=replace(t.deployed, params=params[t.number])) for t in records]
     one = run(records)
-    assert front(one, "flops") == (FrontPoint(4, 10, 0.3), FrontPoint(1, 49, 0.55), FrontPoint(3, 101, 0.6))
-    assert front(one, "params") == (FrontPoint(2, 7, 0.54), FrontPoint(1, 8, 0.55), FrontPoint(3, 20, 0.6))
+    assert points(one, FLOPS) == [(4, 10, 0.3), (1, 49, 0.55), (3, 101, 0.6)]
+    assert points(one, PARAMS) == [(2, 7, 0.54), (1, 8, 0.55), (3, 20, 0.6)]
+
+
+def test_what_is_over_a_limit_is_on_no_front():
+    records = [trial(0, 0.5, flops=50, level=BUDGET), trial(1, 0.9, flops=BUDGET + 1, level=BUDGET)]
+    assert [number for number, _, _ in points(run(records), PARAMS)] == [0]
+    within = run([trial(0, 0.5, level=BUDGET)])
+    params = within.trials[0].deployed.params
+    limited = replace(within, context=replace(within.context, limits={"params": params - 1}))
+    assert points(limited, FLOPS) == []
 
 
 def test_a_dearer_level_that_is_worse_is_not_on_the_front():
     one = run([trial(0, 0.6, flops=50, level=HALF), trial(1, 0.5, flops=100, level=BUDGET)])
-    assert [point.number for point in front(one, "flops")] == [0]
+    assert [number for number, _, _ in points(one, FLOPS)] == [0]
 
 
 def test_the_best_so_far_counts_all_that_the_search_spent():
@@ -220,7 +230,8 @@ def test_the_first_screen_is_a_table_of_the_runs():
     assert accuracy == "60.0 % 58.0 % to 62.0 % (95 %), 3 trainings"
     assert verdict == "highest"
     assert re.fullmatch(r"[\d.]+ MFLOPs [\d.]+ M params, [\d.]+ M activations", cost)
-    assert (counts, seconds, data) == ("1 complete", "1 min 1 s", "digits (01234567), 1,437 images")
+    ended = "1 min 1 sended: it has the trials that were asked for"
+    assert (counts, seconds, data) == ("1 complete", ended, "digits (01234567), 1,437 images")
     assert cells.rows[2][3] == "19.0 points below 1"
 
 
@@ -237,7 +248,7 @@ def test_hostile_names_stay_text():
     comparison = compare([*map(hostile, HOSTILE), run([], title=HOSTILE[0])])
     cells = Cells()
     cells.feed(comparison_screen(comparison))
-    plain = {"main", "section", "h2", "table", "thead", "tbody", "tr", "th", "td", "p", "span", "b"}
+    plain = {"main", "section", "h2", "table", "thead", "tbody", "tr", "th", "td", "p", "span", "b", "br"}
     assert set(cells.tags) <= plain
     assert cells.tags.count("b") == 2 * len(HOSTILE)  # accuracy and cost
     for text, row in zip(HOSTILE, cells.rows[1:], strict=False):

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import plotly.graph_objects as go
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalesearch.dashboard import theme
-from scalesearch.dashboard.describe import label, level_text, one_line, pattern_text
+from scalesearch.dashboard.describe import failure_reasons, label, level_text, one_line, pattern_text
 from scalesearch.dashboard.layout import Layout, PanelChoice
 from scalesearch.dashboard.panels import PANELS
 from scalesearch.dashboard.panels.context import Context, Reference
@@ -120,6 +121,19 @@ def test_layout_names_the_near_misses():
         Layout((PanelChoice("paretto"),))
     with pytest.raises(InputError, match="option of the panel pareto: 'x' does not exist"):
         Layout((PanelChoice("pareto", {"x": 1}),))
+
+
+@pytest.mark.parametrize("value", ["many", 0, -1, 1.5, True, None, [8]])
+def test_a_layout_names_the_rule_that_the_value_of_an_option_breaks(value):
+    words = "option top of the panel importance: input should be .*, but got "
+    with pytest.raises(InputError, match=words + re.escape(repr(value))):
+        Layout((PanelChoice("importance", {"top": value}),))
+    assert Layout((PanelChoice("importance", {"top": 8}),)).panels[0].options == {"top": 8}
+
+
+def test_a_failed_network_that_came_again_is_one_failure():
+    trials = [failed(0), replace(failed(1), repeats=0), failed(2, reason="another")]
+    assert failure_reasons(trials) == [("loss is not finite", 1), ("another", 1)]
 
 
 def test_text_is_one_short_line():

@@ -1,42 +1,26 @@
 """The page in a real browser: from disk, without a network."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from browser import headless, programs, requests, resize, screenshot
-from conftest import unavailable
-from factories import BUDGET, failed, report, trial
-from selenium.webdriver.common.action_chains import ActionChains
+from browser import hover, points, requests, resize, screenshot
+from factories import BUDGET, HOSTILE, failed, report, trial
 from selenium.webdriver.support.wait import WebDriverWait
 
 from scalesearch import documents
 from scalesearch.dashboard.layout import Layout, PanelChoice
 from scalesearch.dashboard.page import write_page
 from scalesearch.dashboard.panels import PANELS
-from scalesearch.dashboard.panels.context import Context, Reference
+from scalesearch.dashboard.panels.context import Context, Finalist, Reference
 from scalesearch.dashboard.run_page import run_content
 from scalesearch.dashboard.run_view import RunView
 from scalesearch.dashboard.summary import summary_from_report
 
 LAYOUT = Layout(tuple(PanelChoice(name) for name in PANELS))
 REFERENCES = (Reference("EfficientNet-B0", 385_814_752), Reference("ShuffleNetV2 x1.0", 144_907_992))
-MARKER = "window.hostile = (window.hostile || 0) + 1"
-HOSTILE = (
-    f"<script>{MARKER}</script>",
-    f"</script><script>{MARKER}</script>",
-    f"<img src=x onerror='{MARKER}'>",
-    f"<svg onload='{MARKER}'>",
-    "<b>bold</b><a href='//a.example'>a</a>",  # Plotly honours these two
-)
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory):
-    found = programs()
-    if found is None:
-        unavailable("Chromium with chromedriver (Debian: apt-get install chromium chromium-driver)")
-    with headless(tmp_path_factory.mktemp("profile"), *found) as started:
-        yield started
+TRUST = Path(__file__).parents[1] / "studies/results/mixed/trust.json"
 
 
 def run_of_trials():
@@ -61,127 +45,117 @@ def open_page(chrome, path, trials, best, references=REFERENCES, layout=LAYOUT, 
 
 
 def show(chrome, path, panels):
-    chrome.get_log("browser"), requests(chrome)
     chrome.get(path.as_uri())
     WebDriverWait(chrome, 60).until(lambda it: len(it.find_elements("css selector", ".panel")) == panels)
 
 
-def points(chrome, panel=0):
-    return chrome.find_elements("css selector", f"#panel-{panel} .scatterlayer .points path")
+@pytest.fixture(scope="module")
+def page(chrome, tmp_path_factory):
+    """Return the address of a page of all panels that is open, what it requested, and what it logged."""
+    path, trials = tmp_path_factory.mktemp("page") / "page.html", run_of_trials()
+    open_page(chrome, path, trials, best=trials[23])
+    return path.as_uri(), requests(chrome), chrome.get_log("browser")
 
 
-def hover(chrome, point):
-    """Return what shows at a point: the page's own words on a trial, Plotly's label for all else."""
-    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
-    ActionChains(chrome).move_to_element(point).perform()
-    shown = ".tooltip:not([hidden]), #panel-0 .hoverlayer .hovertext"
-    label = WebDriverWait(chrome, 5).until(lambda it: it.find_elements("css selector", shown))
-    return label[0].get_attribute("textContent")
+def overflow(chrome):
+    return chrome.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_page_opens_from_disk_with_nothing_but_itself(chrome, tmp_path, width):
-    trials = run_of_trials()
-    resize(chrome, width)
-    open_page(chrome, tmp_path / "page.html", trials, best=trials[23])
-    assert len(points(chrome)) >= len(trials)
-    assert requests(chrome) == [(tmp_path / "page.html").as_uri()]
-    assert chrome.get_log("browser") == []
-    assert chrome.execute_script("return document.documentElement.scrollWidth") <= width
-    assert len(screenshot(chrome, tmp_path / f"page-{width}.png")) > 20_000
+def test_page_opens_from_disk_with_nothing_but_itself(chrome, page, tmp_path):
+    address, requested, logged = page
+    assert requested == [address]
+    assert logged == []
+    assert len(points(chrome)) >= len(run_of_trials())
+    assert overflow(chrome) <= 0
+    assert len(screenshot(chrome, tmp_path / "page.png")) > 20_000
 
 
-def test_first_screen_needs_no_scrolling(chrome, tmp_path):
-    trials = run_of_trials()
+def test_first_screen_needs_no_scrolling(chrome, page):
     resize(chrome, 1280, 800)
-    open_page(chrome, tmp_path / "page.html", trials, best=trials[23])
+    chrome.execute_script("scrollTo(0, 0)")
     script = "return document.querySelector('main').getBoundingClientRect().bottom"
     assert chrome.execute_script(script) < 800
 
 
-def test_hovering_a_trial_shows_its_stages(chrome, tmp_path):
-    trials = [trial(0, 0.5)]
-    resize(chrome, 1280)
-    open_page(chrome, tmp_path / "page.html", trials, best=trials[0], references=())
-    text = hover(chrome, points(chrome)[0])
-    stage = trials[0].deployed.document["stages"][1]
-    for part in ("trial 0", "50.0 %", "mbconv", f"{stage['channels']}"):
-        assert part in text.lower()
-
-
-def test_a_page_that_is_resized_and_recoloured_keeps_its_panels(chrome, tmp_path):
-    trials = run_of_trials()
-    resize(chrome, 390)
-    open_page(chrome, tmp_path / "page.html", trials, best=trials[23])
+def test_a_page_that_is_resized_keeps_its_panels_and_scrolls_in_one_direction(chrome, page):
     widths = "return [...document.querySelectorAll('.figure .main-svg')].map((svg) => svg.clientWidth)"
-    narrow = chrome.execute_script(widths)
-    resize(chrome, 1280)
-    WebDriverWait(chrome, 10).until(lambda it: min(it.execute_script(widths)) > max(narrow))
-    chrome.find_element("id", "mode").click()
     wide = chrome.execute_script(widths)
     assert min(wide) > 500
     assert max(wide) > 1100
+    resize(chrome, 390)
+    WebDriverWait(chrome, 10).until(lambda it: max(it.execute_script(widths)) < 390)
+    assert overflow(chrome) <= 0
     height = "return Math.min(...[...document.querySelectorAll('.figure')].map((box) => box.clientHeight))"
     assert chrome.execute_script(height) >= 150
 
 
-def test_a_switch_shows_another_view_and_a_click_opens_the_card(chrome, tmp_path):
-    trials = run_of_trials()
-    resize(chrome, 1280)
-    open_page(chrome, tmp_path / "page.html", trials, best=trials[23])
+def test_a_switch_shows_another_view(chrome, page):
     axis = "return document.querySelector('#panel-0 .xtitle').textContent"
     assert "FLOPs" in chrome.execute_script(axis)
-    head = "//*[@id='panel-0']/..//button[text()='params']"
-    chrome.find_element("xpath", head).click()
-    assert "params" in chrome.execute_script(axis)
-    point = points(chrome)[0]
-    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
-    ActionChains(chrome).move_to_element(point).click().perform()
-    card = WebDriverWait(chrome, 5).until(lambda it: it.find_element("id", "card"))
-    assert "trial" in card.text.lower()
-    assert "fused_mbconv" in card.text
+    for view in ("params", "FLOPs"):
+        chrome.find_element("xpath", f"//*[@id='panel-0']/..//button[text()='{view}']").click()
+        assert view in chrome.execute_script(axis)
 
 
-def test_colours_follow_the_system_and_the_button(chrome, tmp_path):
-    trials = run_of_trials()
+def test_colours_follow_the_system_and_the_button(chrome, page):
+    mode = "return document.documentElement.dataset.mode"
+    ink = "return getComputedStyle(document.querySelector('#panel-0 .xtick text')).fill"
+    light = chrome.execute_script(ink)
+    assert chrome.execute_script(mode) == "light"
     feature = {"name": "prefers-color-scheme", "value": "dark"}
     chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-    open_page(chrome, tmp_path / "page.html", trials, best=trials[23])
-    ink = "return getComputedStyle(document.querySelector('#panel-0 .xtick text')).fill"
-    dark = chrome.execute_script(ink)
+    WebDriverWait(chrome, 10).until(lambda it: it.execute_script(mode) == "dark")
+    assert chrome.execute_script(ink) != light
     chrome.find_element("id", "mode").click()
-    assert chrome.execute_script("return document.documentElement.dataset.mode") == "light"
-    assert chrome.execute_script(ink) != dark
-    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert chrome.execute_script(mode) == "light"
+    assert chrome.execute_script(ink) == light
+
+
+def surveys_named(text):
+    """Return reports of surveys in which every name and verdict is a text."""
+    trust = json.loads(TRUST.read_text(encoding="utf-8"))
+    signals = [signal | {"name": text, "kind": text, "verdict": text} for signal in trust["signals"]]
+    network = {"name": text, "accuracy": 0.75, "interval": [0.7, 0.8], "seeds": 3}
+    network |= {"flops": 15_000_000, "params": 300_000, "activations": 400_000}
+    compared = {"judged": {"part": text, "images": 10_000, "looks": [6]}, "images": 60_000}
+    difference = {"first": text, "second": text, "text": text}
+    return {
+        "trust": trust | {"signals": signals, "data": {"name": text}},
+        "compare": compared | {"networks": [network], "differences": [difference]},
+    }
 
 
 def test_hostile_names_stay_text(chrome, tmp_path):
-    flops = [int(BUDGET * share) for share in (0.2, 0.3, 0.45, 0.65, 0.9)]
+    flops = [int(BUDGET * 0.2 * 1.25**n) for n, _ in enumerate(HOSTILE)]
     everything = "".join(HOSTILE)
     chosen = {text: text for text in HOSTILE}
     scored = [trial(n, 0.4 + n / 20, name=text, flops=flops[n]) for n, text in enumerate(HOSTILE)]
-    broken = [failed(n + 5, reason=text, name=text, flops=flops[n]) for n, text in enumerate(HOSTILE)]
+    broken = [
+        failed(n + len(HOSTILE), reason=text, name=text, flops=flops[n]) for n, text in enumerate(HOSTILE)
+    ]
     trials = tuple(replace(one, params=chosen) for one in (*scored, *broken))
     told = report(trials, scored[0], versions=chosen)
     told["data"] |= {"name": everything, "fingerprint": everything}
     references = tuple(Reference(text, flops[n], 10**6, 10**6) for n, text in enumerate(HOSTILE))
+    finalists = tuple(Finalist(n, 0.5, 0.48, 0.52, 3) for n, _ in enumerate(HOSTILE))
+    surveys = surveys_named(everything)
+    evidence = {"signals": surveys["trust"]["signals"]}
     view = RunView(
         everything,
         trials,
-        Context(BUDGET, references, 0),
+        Context(BUDGET, references, 0, finalists=finalists, evidence=evidence, surveys=surveys),
         summary_from_report(told, trials),
         everything,
     )
     path = tmp_path / "page.html"
     layout = Layout(LAYOUT.panels, title=everything)
     write_page(path, run_content(view, layout, documents.write_text))
-    resize(chrome, 1280)
     show(chrome, path, len(layout.panels))
     assert chrome.find_element("css selector", ".notice").text == everything
     shown = [hover(chrome, point) for point in points(chrome)]
     for text in HOSTILE:
         assert sum(text[:20] in label for label in shown) >= 3  # a trial, a failed one, a reference
-    for number in range(10):
+    for number in range(2 * len(HOSTILE)):
         chrome.execute_script("document.querySelectorAll('#panel-10 tbody tr')[arguments[0]].click()", number)
     assert chrome.execute_script("return window.hostile") is None
     assert chrome.find_elements("css selector", "svg a, img, main b b, header b, .notice *, #card img") == []

@@ -1,13 +1,18 @@
 """The dashboard's page as text: what it says, and that nothing in it is markup of others."""
 
+import io
 import re
 from dataclasses import replace
 
+import many
+import pandas as pd
 import pytest
 from factories import BUDGET, HOSTILE, failed, report, trial
+from many import records
 
 from scalesearch import documents
 from scalesearch.dashboard import theme
+from scalesearch.dashboard.first_screen import first_screen
 from scalesearch.dashboard.layout import Layout, PanelChoice
 from scalesearch.dashboard.page import write_page
 from scalesearch.dashboard.panels import PANELS
@@ -16,6 +21,7 @@ from scalesearch.dashboard.run_page import panel_figure, run_content
 from scalesearch.dashboard.run_view import RunView
 from scalesearch.dashboard.summary import summary_from_report
 from scalesearch.errors import InputError
+from scalesearch.search.report import parquet
 
 LAYOUT = Layout(tuple(PanelChoice(name) for name in PANELS))
 
@@ -77,6 +83,8 @@ def test_page_names_no_address_and_offers_no_upload(tmp_path):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_names_are_escaped_everywhere_on_the_page(tmp_path, text):
     record = trial(0, name=text)
+    sized = {**record.deployed.document, "resolution": text}
+    record = replace(record, deployed=replace(record.deployed, document=sized))
     trials = [record, failed(1, reason=text)]
     told = report(trials, record, versions={text: text})
     told["data"] |= {"name": text, "fingerprint": text}
@@ -106,12 +114,33 @@ def test_a_picture_is_of_a_panel_and_a_view_that_there_are():
 
 
 def test_five_thousand_trials_fit_in_eight_megabytes(tmp_path):
-    first = trial(0)
-    seven = {**first.deployed.document, "stages": [*first.deployed.document["stages"] * 3][:6]}
-    first = replace(first, deployed=replace(first.deployed, document=seven))
-    trials = [replace(first, number=number) for number in range(5000)]
-    write(tmp_path / "page.html", trials, best=first)
+    """Networks that all differ, the eleven panels of every run, and the table to save."""
+    trials = records(5000, 40)
+    assert len({str(one.deployed.document["stages"]) for one in trials}) == 5000
+    view = view_of(trials, trials[0], context=Context(many.BUDGET))
+    table = parquet(trials, documents=False)
+    content = run_content(view, documents.load_layout("default"), documents.write_text, table)
+    write_page(tmp_path / "page.html", content)
     assert (tmp_path / "page.html").stat().st_size < 8e6
+
+
+def test_the_table_to_save_is_the_runs_without_choices_and_networks():
+    trials = [trial(0, 0.5), failed(1)]
+    whole, saved = (pd.read_parquet(io.BytesIO(parquet(trials, documents=kept))) for kept in (True, False))
+    assert saved.equals(whole.drop(columns=["params_drawn", "deployed_network", "proxy_network"]))
+    assert list(saved["number"]) == [0, 1]
+
+
+def test_the_first_screen_says_whether_the_run_goes_on_and_which_trials_were_pruned():
+    counts = {"complete": 12, "pruned": 8, "failed": 0, "repeated": 1000, "interrupted": 1}
+    told = summary_from_report(report([], ended_by="time") | {"trials": counts}, [])
+    screen = first_screen(told, [])
+    assert "Trials: 12 complete (8 of them pruned), 1,000 repeated, 1 interrupted" in screen
+    assert "ended: its time was over" in screen
+    assert "1 min 1 s of searching" in screen
+    killed = first_screen(replace(told, seconds=0.0, state="cut off: <b>"), [])
+    assert "searching" not in killed
+    assert "cut off: &lt;b&gt;" in killed
 
 
 def test_a_page_is_replaced_in_one_step(tmp_path):

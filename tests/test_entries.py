@@ -279,6 +279,20 @@ def test_records_from_disk_make_the_same_entries():
     assert entries([again], (), documents.write_text) == entries([record], (), documents.write_text)
 
 
+@pytest.mark.parametrize("key", ["a: b", "# no", "true", "Ä", "- x", "", 1, *HOSTILE])
+@pytest.mark.parametrize("part", ["document", "stem", "stage"])
+def test_a_document_with_a_key_that_is_no_word_is_written_by_the_library(part, key):
+    record = trial(0)
+    document = json.loads(json.dumps(record.deployed.document))
+    {"document": document, "stem": document["stem"], "stage": document["stages"][0]}[part][key] = 1
+    order = [name for name in document if name not in ("stem", "stages", "head")]
+    document = {name: document[name] for name in (*order, "stem", "stages", "head")}
+    record = replace(record, deployed=replace(record.deployed, document=document))
+    (entry,) = entries([record], (), documents.write_text)
+    assert entry["yaml"] == documents.write_text(document)
+    assert entry["document"] == {}
+
+
 @pytest.mark.parametrize("value", [nan, inf, -inf])
 def test_no_moment_is_not_a_number(value):
     (entry,) = entries([replace(trial(), started=value)], (), documents.write_text)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -298,6 +299,38 @@ def test_a_process_of_another_machine_cannot_be_seen(tmp_path):
     seen = record_of(tmp_path, asked(0), asked(1), ended(complete(0)))
     assert seen.running is None
     assert record_of(tmp_path, asked(0), ended(complete(0)), end).running is False
+
+
+def test_a_page_is_new_when_a_call_begins_or_is_gone_and_when_it_wrote_its_report(tmp_path):
+    begin(tmp_path)
+    seen = record_of(tmp_path, asked(0), asked(1), ended(complete(0)))
+    assert not seen.refresh()
+    with RunStore(tmp_path):
+        assert seen.refresh()
+        assert not seen.refresh()
+        assert seen.view().summary.counts["interrupted"] == 0
+        words = rf"running for [0-9] s \(process {os.getpid()}\) at [0-9]{{2}}:[0-9]{{2}}"
+        assert re.fullmatch(words, seen.view().summary.state)
+    assert seen.refresh()  # it was killed: nothing was added to the record
+    assert seen.view().summary.counts["interrupted"] == 1
+    assert seen.view().summary.state.startswith("cut off")
+    (tmp_path / "report.json").write_text('{"schema": 1, "versions": {"torch": "0.1"}}')
+    assert seen.refresh()
+    assert seen.view().summary.versions == {"torch": "0.1"}
+    assert not seen.refresh()
+
+
+def test_the_call_that_searches_counts_into_the_time_of_the_run(tmp_path):
+    begin(tmp_path)
+    end = {"event": "ended", "ending": "time", "seconds": 1000.0, "machine": "m"}
+    seen = record_of(tmp_path, asked(0), ended(complete(0)), end)
+    assert (seen.view().summary.seconds, seen.view().summary.state) == (1000, "ended: its time was over")
+    with RunStore(tmp_path):
+        os.utime(tmp_path / LOCK, times=(time.time() + 2, time.time() + 2))
+        os.utime(tmp_path / RECORD, times=(1, 1))
+        seen = RunFolder(tmp_path)
+        os.utime(tmp_path / LOCK, times=(time.time() - 500, time.time() - 500))
+        assert 1490 < seen.view().summary.seconds < 1530
 
 
 def test_a_call_that_goes_on_after_an_earlier_end_is_running(tmp_path):

@@ -3,11 +3,8 @@
 import json
 from dataclasses import replace
 
-import pytest
-from browser import headless, programs
-from conftest import unavailable
 from factories import HOSTILE, trial
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import networks
 
@@ -16,15 +13,7 @@ from scalesearch.architecture.document import to_document
 from scalesearch.dashboard.entries import entries
 from scalesearch.dashboard.folding import fold
 from scalesearch.dashboard.page import asset
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory):
-    found = programs()
-    if found is None:
-        unavailable("Chromium with chromedriver (Debian: apt-get install chromium chromium-driver)")
-    with headless(tmp_path_factory.mktemp("profile"), *found) as started:
-        yield started
+from scalesearch.dashboard.theme import count_text, flops_text, percent_text, seconds_text
 
 
 def in_browser(chrome, name, call, argument):
@@ -70,3 +59,17 @@ JSON = st.recursive(
 def test_the_script_unfolds_what_was_folded(chrome, data):
     folded = [fold(one) for one in data]
     assert in_browser(chrome, "folding.js", "((all) => all.map(unfold))", folded) == data
+
+
+# Those that lie halfway between two texts are where Python and JavaScript part.
+HALVES = st.integers(0, 10**6).map(lambda n: n / 16) | st.integers(0, 10**6).map(lambda n: 5 * n)
+NUMBERS = HALVES | st.floats(0, 1e12) | st.floats(0, 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(NUMBERS, min_size=20, max_size=200))
+@example([0.0625, 2.5, 1125, 1135, 12.25, 999_950, 999_500, 0.5, 1.5, 1e18])
+def test_the_script_writes_numbers_as_python_does(chrome, drawn):
+    call = "((all) => all.map((n) => [flopsText(n), countText(n), percentText(n), secondsText(n)]))"
+    expected = [[flops_text(n), count_text(n), percent_text(n), seconds_text(n)] for n in drawn]
+    assert in_browser(chrome, "numbers.js", call, drawn) == expected

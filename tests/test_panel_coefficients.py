@@ -17,8 +17,8 @@ from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.scaling import Coefficients
 from scalesearch.cli.coefficients_report import make_report
 from scalesearch.dashboard.panels.coefficients import MOST_PLATEAUS, coefficients
+from scalesearch.dashboard.panels.coefficients_data import coefficient_map, fixed_base, midranks, shares_of
 from scalesearch.dashboard.panels.context import Context
-from scalesearch.dashboard.panels.shares import coefficient_map, fixed_base, midranks, shares_of
 from scalesearch.search import directions
 
 ROOT = math.sqrt(2)

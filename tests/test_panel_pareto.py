@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scalesearch.dashboard.panels.alike import alike, entrants
 from scalesearch.dashboard.panels.context import Context, Finalist, Reference
 from scalesearch.dashboard.panels.framing import thinned
-from scalesearch.dashboard.panels.front import ACTIVATIONS, AXES, FLOPS, PARAMS, SECONDS, pareto_data
 from scalesearch.dashboard.panels.pareto import label_rows, pareto
+from scalesearch.dashboard.panels.pareto_data import ACTIVATIONS, AXES, FLOPS, PARAMS, SECONDS, pareto_data
 
 
 def numbers(points):

@@ -13,8 +13,8 @@ from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.cli.law_families import of_network
 from scalesearch.cli.law_report import make_report
 from scalesearch.dashboard.panels.context import Context
-from scalesearch.dashboard.panels.families import families_of, level_points
 from scalesearch.dashboard.panels.scaling import scaling
+from scalesearch.dashboard.panels.scaling_data import families_of, level_points
 from scalesearch.search.members import default_range, members, sizes_between
 
 A, B, C = 12.0, 0.25, 0.1

@@ -9,18 +9,19 @@ from factories import HOSTILE, failed, trial
 
 from scalesearch.dashboard.panels.context import Context
 from scalesearch.dashboard.panels.failures import MOST_REASONS, failure_data, failures
-from scalesearch.dashboard.panels.lanes import (
+from scalesearch.dashboard.panels.pauses import cut_pauses
+from scalesearch.dashboard.panels.timeline import timeline
+from scalesearch.dashboard.panels.timeline_data import (
     AGAIN,
     CONTROL,
     FAILED,
     MOST_BARS,
     Bar,
     Pause,
-    cut_pauses,
     merged,
     timeline_data,
 )
-from scalesearch.dashboard.panels.timeline import timeline
+from scalesearch.dashboard.panels.trust_data import trust_data
 
 NOON = 1.8e9  # seconds since the epoch
 DAY = 86400.0
@@ -62,14 +63,14 @@ def test_bars_stand_where_and_for_as_long_as_their_trainings_ran():
     ]
     data = timeline_data(records)
     assert data.bars == (
-        Bar(0, 0, "rung 0", 0.0, 20.0),
-        Bar(1, 1, "rung 0", 10.0, 30.0),
+        Bar(0, 0, "rung 1", 0.0, 20.0),
+        Bar(1, 1, "rung 1", 10.0, 30.0),
         Bar(2, 0, FAILED, 20.0, 5.0),
         Bar(3, 0, CONTROL, 25.0, 10.0),
-        Bar(0, 0, "rung 1", 40.0, 60.0),
+        Bar(0, 0, "rung 2", 40.0, 60.0),
         Bar(0, 0, AGAIN, 100.0, 50.0),
     )
-    assert data.kinds == ("rung 0", "rung 1", CONTROL, AGAIN, FAILED)
+    assert data.kinds == ("rung 1", "rung 2", CONTROL, AGAIN, FAILED)
     assert (data.workers, data.span, data.busy) == ((0, 1), 150.0, 175.0)
     assert (data.pauses, data.repeated, data.unknown) == ((), 1, 1)
 
@@ -105,6 +106,15 @@ def test_pauses_are_long_beside_the_work(spans, expected):
     assert cut_pauses(spans) == expected
 
 
+def test_all_panels_count_rungs_from_one():
+    records = [timed(trial(n), 10 * n, 5) for n in range(4)]
+    records += [replace(one, rung=1) for one in records[:3]]
+    names = [trace.name for trace in timeline(records).data]
+    assert names == ["rung 1", "rung 2"]
+    assert list(failures(records)["by rung"].layout.yaxis.ticktext) == names
+    assert [one.name for one in trust_data(records).comparisons] == ["rung 1 → rung 2"]
+
+
 def test_merged_slices_keep_the_time_of_every_worker_and_kind():
     data = timeline_data(long_run())
     slices = merged(data)
@@ -124,16 +134,16 @@ def test_a_training_over_several_stretches_has_its_share_in_each():
     data = timeline_data([timed(trial(0), 0, 6), timed(failed(1), 6, 2)])
     parts = [(s.kind, s.start, s.share, s.below) for s in merged(data, most=3)]
     # Three slices allow no three stretches, which would be four slices; one stretch is left.
-    assert parts == [("rung 0", 0.0, 0.75, 0.0), (FAILED, 0.0, 0.25, 0.75)]
+    assert parts == [("rung 1", 0.0, 0.75, 0.0), (FAILED, 0.0, 0.25, 0.75)]
     parts = [(s.kind, s.start, s.share, s.below) for s in merged(data, most=4)]
-    assert parts == [("rung 0", 0, 1, 0), ("rung 0", 2, 1, 0), ("rung 0", 4, 1, 0), (FAILED, 6, 1, 0)]
+    assert parts == [("rung 1", 0, 1, 0), ("rung 1", 2, 1, 0), ("rung 1", 4, 1, 0), (FAILED, 6, 1, 0)]
 
 
 def test_bars_stand_for_trials_and_differ_by_more_than_colour():
     records = [timed(trial(7), 0, 30), timed(trial(7), 30, 90, rung=1), timed(failed(8), 0, 5, worker=1)]
     fig = timeline(records, context=CONTEXT)
     assert [list(trace.customdata) for trace in fig.data] == [[7], [7], [8]]
-    assert [trace.name for trace in fig.data] == ["rung 0, 1,000 images", "rung 1, 3,000 images", "failed"]
+    assert [trace.name for trace in fig.data] == ["rung 1, 1,000 images", "rung 2, 3,000 images", "failed"]
     looks = {(trace.marker.color, trace.marker.pattern.shape) for trace in fig.data}
     assert len(looks) == len({shape for _, shape in looks}) == 3
     assert list(fig.layout.yaxis.ticktext) == ["worker 0", "worker 1"]

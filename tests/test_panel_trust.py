@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from factories import BUDGET, HOSTILE, failed, trial
 
-from scalesearch.dashboard.panels.agreement import recorded_signals, spearman, trust_data
 from scalesearch.dashboard.panels.context import Context
 from scalesearch.dashboard.panels.trust import trust
+from scalesearch.dashboard.panels.trust_data import recorded_signals, spearman, trust_data
 from scalesearch.search.evidence import evidence
 from scalesearch.search.ranking import rank_agreement
 

@@ -68,7 +68,7 @@ def test_names_are_never_markup_and_cannot_steer_the_terminal(tmp_path):
     (tmp_path / STUDY).write_text((tmp_path / STUDY).read_text().replace("digits (scikit-learn)", "named"))
     hostile = complete(0, 0.6, name=HOSTILE)
     stages = [dict(stage, operator=HOSTILE) for stage in hostile.deployed.document["stages"]]
-    document = hostile.deployed.document | {"stages": stages}
+    document = hostile.deployed.document | {"stages": stages, "resolution": HOSTILE}
     hostile = replace(hostile, deployed=replace(hostile.deployed, document=document))
     seen = record_of(tmp_path, asked(0), asked(1), ended(hostile), ended(failed(1, reason=HOSTILE)))
     seen.facts = replace(seen.facts, study=HOSTILE, data={**seen.facts.data, "name": HOSTILE})

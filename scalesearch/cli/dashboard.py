@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,6 +44,9 @@ def dashboard(
     runs, surveys = open_folders(folders)
     if not runs:
         raise InputError(f"dashboard: at least one run folder is needed, but {folders[0]} is a survey's")
+    _check_options(out, serve=serve, pictures=bool(png or svg))
+    if len(runs) > 1:
+        _check_several(layout, surveys)
     pages = Pages(runs, surveys, layout)
     if png or svg:
         _pictures(pages, png or [], svg or [])
@@ -52,6 +56,20 @@ def dashboard(
         _write(pages, out or (runs[0].folder / PAGE if len(runs) == 1 else Path(PAGE_OF_RUNS)))
 
 
+def _check_options(out: Path | None, *, serve: bool, pictures: bool) -> None:
+    if serve and pictures:
+        raise InputError("dashboard: pictures are drawn or the page is served: give --png, --svg or --serve")
+    if out is not None and (serve or pictures):
+        raise InputError("--out names the page's file: none is written with --serve, --png or --svg")
+
+
+def _check_several(layout: str | None, surveys: Surveys) -> None:
+    if layout is not None:
+        raise InputError("--layout: a dashboard is of one run, but several are given")
+    if surveys:
+        raise InputError(f"a survey of {next(iter(surveys))} goes with one run, but several are given")
+
+
 class Pages:
     """The page of the given runs, drawn from what their folders hold by now."""
 
@@ -59,7 +77,7 @@ class Pages:
         from scalesearch.cli.outputs import published_networks
 
         self.runs, self.surveys = tuple(runs), surveys
-        self.layout = documents.load_layout(layout or _own_layout(self.runs[0]))
+        self.layout = documents.load_layout(layout or _own_layout(runs))
         self.references = published_networks()
 
     def changed(self) -> bool:
@@ -83,12 +101,17 @@ class Pages:
         from scalesearch.search.report import parquet
 
         trials = self.runs[0].trials
-        return parquet(trials) if trials else None
+        return parquet(trials, documents=False) if trials else None
 
 
-def _own_layout(run: RunFolder) -> str:
-    name = Path(run.origins.get("dashboard", "default")).stem
-    return name if name in documents.names("dashboard") else "default"
+def _own_layout(runs: Sequence[RunFolder]) -> str:
+    if len(runs) > 1:
+        return "default"
+    name = Path(runs[0].origins.get("dashboard", "default")).stem
+    if name in documents.names("dashboard"):
+        return name
+    print(f"the run's dashboard {name!r} is not found here: the default one is shown", file=sys.stderr)
+    return "default"
 
 
 def _write(pages: Pages, path: Path) -> None:
@@ -124,6 +147,6 @@ def _pictures(pages: Pages, png: Sequence[str], svg: Sequence[str]) -> None:
     view = run.view(pages.references, pages.surveys)
     for suffix, wanted in (("png", png), ("svg", svg)):
         for name in wanted:
-            path = Path(f"{run.folder.name}-{name.replace(':', '-').replace(' ', '-')}.{suffix}")
+            path = Path(f"{run.folder.resolve().name}-{name.replace(':', '-').replace(' ', '-')}.{suffix}")
             write_picture(panel_figure(view, pages.layout, name), path)
             print(path)

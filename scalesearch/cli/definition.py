@@ -10,6 +10,7 @@ from typing import Any
 
 from scalesearch import documents
 from scalesearch.architecture.space import SearchSpace
+from scalesearch.cli.engines import HERE, Place
 from scalesearch.cli.words import COSTS, number
 from scalesearch.errors import InputError
 from scalesearch.search.store import load_trials
@@ -33,6 +34,7 @@ class Request:
         budgets: multiply-accumulates, largest first; one is divided by the study's levels, several are the
             levels themselves. bounds: further limits by the name of the cost.
         time: of this call, in seconds. out: the run folder. compile: train compiled networks.
+        place: the engine that trainings run on.
         foreign: the space is not the study's own, so what the study starts from need not be in it.
     """
 
@@ -47,6 +49,7 @@ class Request:
     out: str | None
     compile: bool = False
     foreign: bool = False
+    place: Place = HERE
 
     @property
     def levels(self) -> tuple[float, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalesearch import documents
 from scalesearch.cli.outputs import REPORT, Facts, make_report, view_of
+from scalesearch.dashboard.summary import Summary, ending_text, summary_from_report
 from scalesearch.errors import InputError
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.store import RECORD, STUDY
@@ -59,14 +60,20 @@ class RunFolder:
         self.origins: Mapping[str, str] = document.get("documents", {})
         self._record = RecordTail(self.folder / RECORD)
         self._report: tuple[bool, dict[str, Any]] | None = None
+        self._beside: tuple[bool | None, int] | None = None
         self.refresh()
 
     def refresh(self) -> bool:
-        """Take in what was appended to the record; return whether there was anything."""
-        new = self._record.look()
-        if new:
-            self._report = None
-        return new
+        """Take in what was appended to the record; return whether anything that a page says is new.
+
+        Besides the record that is whether the run goes on, and the report that it wrote at its end.
+        """
+        new, before = self._record.look(), self._beside
+        self._beside = self.running, _changed(self.folder / REPORT)
+        if not new and self._beside == before:
+            return False
+        self._report = None
+        return True
 
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
@@ -105,6 +112,23 @@ class RunFolder:
         last = self._record.last
         return str(last["ending"]) if last is not None and last["event"] == "ended" else None
 
+    @property
+    def state(self) -> str:
+        """Whether the run goes on and for how long, or how it ended, in words; not all are its own."""
+        from scalesearch.dashboard.theme import seconds_text
+
+        holder, seconds = self.holder, self.running_seconds
+        if self.running and holder is not None and seconds is not None:
+            return f"running for {seconds_text(seconds)} (process {holder.process})"
+        if self.running is None and holder is not None:
+            begun = f"begun by process {holder.process} on {holder.host}"
+            return f"{begun}: whether it goes on cannot be seen from here"
+        if self.ending is not None:
+            return ending_text(self.ending)
+        if not self.events and not self.trials:
+            return "not running; no training was begun"
+        return "cut off: its process is gone; the same command continues"
+
     def report(self) -> dict[str, Any]:
         """Return what report.json says, of the trials that have finished by now."""
         running = self.running is not False
@@ -114,8 +138,16 @@ class RunFolder:
         return self._report[1]
 
     def view(self, references: Sequence[Reference] = (), surveys: Surveys | None = None) -> RunView:
-        """Return the run as pages see it."""
-        return view_of(self.facts, self.trials, self.report(), references, surveys)
+        """Return the run as pages see it; a page stays as it was drawn until something is new."""
+        view, told = view_of(self.facts, self.trials, self.report(), references, surveys), self.summary()
+        if self.running:
+            told = replace(told, state=f"{told.state} at {time.strftime('%H:%M')}")
+        return replace(view, summary=told)
+
+    def summary(self) -> Summary:
+        """Return what the first screen says; its seconds count the call that searches now."""
+        told = summary_from_report(self.report(), self.trials)
+        return replace(told, seconds=told.seconds + (self.running_seconds or 0.0), state=self.state)
 
     def under_way(self) -> tuple[UnderWay, ...]:
         """Return the trainings of the search without a result: under way, or left by a call that ended."""
@@ -132,6 +164,14 @@ class RunFolder:
         """Return with what the run's own report was made: this process may have other libraries."""
         path = self.folder / REPORT
         return read_json(path).get("versions", {}) if path.is_file() else {}
+
+
+def _changed(path: Path) -> int:
+    """Return when a file was written last, 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _check_run(folder: Path) -> None:

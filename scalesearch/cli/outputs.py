@@ -18,7 +18,7 @@ from scalesearch.dashboard.summary import summary_from_report
 from scalesearch.search.evidence import evidence
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.report import best_of, counts, finalists_of, parquet, plan_of, write_optuna
-from scalesearch.search.store import RunStore, write_atomically
+from scalesearch.search.store import RECORD, RunStore, write_atomically
 from scalesearch.search.trust import SeedNoise
 
 if TYPE_CHECKING:  # Plotly and Optuna: reading a run's report needs neither
@@ -187,24 +187,26 @@ def write_outputs(definition: Definition, store: RunStore, references: Sequence[
     """Write trials, storage, best network, report and dashboard; return the report."""
     folder, trials, facts = store.folder, store.finished, facts_of(definition)
     report = make_report(facts, trials, store.events, versions())
-    table = parquet(trials)
-    (folder / "trials.parquet").write_bytes(table)
+    (folder / "trials.parquet").write_bytes(parquet(trials))
     study = definition.study
     journal = folder / "optuna.journal"
     write_optuna(journal, study.name, definition.space, trials, study.objectives, definition.budget)
     if report["best"] is not None:
         _write_best(folder, next(t for t in trials if t.number == report["best"]["trial"]), trials)
+    _write_dashboard(folder, view_of(facts, trials, report, references), study.dashboard)
     write_atomically(folder / REPORT, json.dumps(report, indent=2) + "\n")
-    view = view_of(facts, trials, report, references)
-    _write_dashboard(folder, view, study.dashboard, table)
     return report
 
 
 def stored_report(folder: Path) -> dict[str, Any] | None:
-    """Return the report of a run whose outputs are complete, or None: the dashboard is written last."""
-    if not (folder / DASHBOARD).is_file():
+    """Return the report of a run whose outputs are complete and of its record as it is, or None.
+
+    The report is written last; other commands write the page, too.
+    """
+    path = folder / REPORT
+    if not path.is_file() or path.stat().st_mtime_ns < (folder / RECORD).stat().st_mtime_ns:
         return None
-    report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return report
 
 
@@ -241,9 +243,10 @@ def published_networks() -> list[Reference]:
     return found
 
 
-def _write_dashboard(folder: Path, view: RunView, layout: str, table: bytes) -> None:
+def _write_dashboard(folder: Path, view: RunView, layout: str) -> None:
     from scalesearch.dashboard.page import write_page
     from scalesearch.dashboard.run_page import run_content
 
+    table = parquet(view.trials, documents=False)
     content = run_content(view, documents.load_layout(layout), documents.write_text, table)
     write_page(folder / DASHBOARD, content)

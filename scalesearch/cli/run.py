@@ -70,6 +70,23 @@ def run(
         typer.Option("--compile", help="Train with torch.compile: another study; on a CPU it never pays."),
     ] = False,
     out: Annotated[str | None, typer.Option(help="The run folder; default runs/NAME.")] = None,
+    fork: Annotated[
+        bool,
+        typer.Option("--fork", help="A changed study goes on beside --out, with what is valid of it."),
+    ] = False,
+    trial_timeout: Annotated[
+        str, typer.Option(metavar="TIME", help="Without a step for so long, a training hangs and is failed.")
+    ] = "10m",
+    engine: Annotated[
+        str, typer.Option(metavar="local|ray", help="Where trainings run: here, or on a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of a standing Ray cluster, such as auto or host:6379.")
+    ] = None,
+    cpus_per_trial: Annotated[int, typer.Option(min=1, help="Cores of a training on Ray.")] = 1,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(help="Of a training on Ray; 0.5 packs two on one.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search for the network that makes the most of a budget, by short trainings on real images."""
@@ -79,6 +96,9 @@ def run(
     limits = (("params", "--max-params", max_params), ("activations", "--max-activations", max_activations))
     bounds = {name: limit(option, text) for name, option, text in limits if text is not None}
     duration = seconds(time) if time is not None else None
+    patience = seconds(trial_timeout)
+    if fork and out is None:
+        raise InputError("--fork needs --out, the run folder that the changed study takes over from")
     at_once = workers_asked(workers)
     own = documents.load_study(study)
     chosen = replace(own, space=space or own.space, seed=own.seed if seed is None else seed)
@@ -94,13 +114,15 @@ def run(
     foreign = warm_start is None and chosen.space != own.space
 
     from scalesearch.cli.definition import Request
+    from scalesearch.cli.engines import Place
     from scalesearch.cli.session import Session
 
+    place = Place(engine, address, cpus_per_trial, gpus_per_trial)
     request = Request(
-        chosen, levels, bounds, data, trials, duration, device, at_once, out, compile_networks, foreign
+        chosen, levels, bounds, data, trials, duration, device, at_once, out, compile_networks, foreign, place
     )
     with Interruption() as interruption:
-        report, code = Session(request).run(interruption.requested)
+        report, code = Session(request, fork, patience).run(interruption.requested)
     if as_json:
         print(json.dumps(report))
     raise typer.Exit(code)

@@ -6,7 +6,6 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,32 +13,48 @@ from rich.console import Console
 
 from scalesearch import documents
 from scalesearch.cli.definition import Request, check_reachable, define, run_folder, warm_starts
-from scalesearch.cli.evaluation import make_evaluate
+from scalesearch.cli.engines import RAY, make_engine, staff_ray
 from scalesearch.cli.options import seconds
-from scalesearch.cli.outputs import notice, published_networks, stored_report, write_outputs
+from scalesearch.cli.outputs import (
+    DASHBOARD,
+    REPORT,
+    notice,
+    published_networks,
+    stored_report,
+    write_outputs,
+)
 from scalesearch.cli.progress import DataProgress, SearchProgress
 from scalesearch.cli.studyfile import belongs, stored_source
-from scalesearch.cli.words import budget_text, evidence_lines, exhausted_text, found_text, ratio_text
+from scalesearch.cli.words import (
+    budget_text,
+    count_text,
+    evidence_lines,
+    exhausted_text,
+    found_text,
+    ratio_text,
+)
 from scalesearch.errors import InputError
 from scalesearch.search.driver import Driver
-from scalesearch.search.engines.local import LocalEngine
+from scalesearch.search.engines.local import HANGING
 from scalesearch.search.proposals import PATIENCE
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.selection import final_rung, ranked
-from scalesearch.search.store import STUDY, RunStore
+from scalesearch.search.store import STUDY, RunStore, writing
 from scalesearch.search.study import Definition, Limits
 from scalesearch.training.data import DataSet, load
 from scalesearch.training.graph import Execution, check_compiler
 
 if TYPE_CHECKING:
     from scalesearch.cli.plan import Staff
+    from scalesearch.training.calibration import Setting
 
 
 class Session:
     """Resolves a request step by step; bad input ends it with InputError before anything is written."""
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
+    def __init__(self, request: Request, fork: bool = False, patience: float = HANGING) -> None:
+        self.request, self._fork, self._patience = request, fork, patience
+        self._cluster: Setting | None = None
         self.console = Console(stderr=True)
         self.space = documents.load_space(request.study.space)
         self.recipe = documents.load_recipe(request.study.recipe)
@@ -57,32 +72,83 @@ class Session:
 
     def run(self, stop_requested: Callable[[], bool]) -> tuple[dict[str, Any], int]:
         """Run the search; return the report and the exit code."""
-        from scalesearch.cli.plan import settings_of
-        from scalesearch.training.process import choose_device, usable_cores
-
-        device = choose_device(self.request.device)
-        settings_of(self.request.workers, device, usable_cores())
-        if self.request.compile:
-            check_compiler(device)
+        device = self._look_at_place()
         data = self._load_data()
         check_reachable(self.request, self.space, len(data.classes))
         # Nothing that names the folder depends on the workers: they are chosen where there is work to do.
         definition = self._define(data, workers=1)
-        folder = run_folder(self.request, definition)
+        asked = run_folder(self.request, definition)
+        folder = self._forked(asked, definition) if self._fork else asked
         self._announce(definition, data, folder)
-        with RunStore(folder, self.console.print) as store:
+        with RunStore(folder, self._say) as store:
             chosen = None
             if not (folder / STUDY).exists():
                 chosen = self._staff(device, store)
                 definition = self._define(data, chosen.setting.workers)
             definition = belongs(self.request, definition, store)
+            if folder != asked:
+                self._take_over(asked, store)
             if _satisfied(definition, store, self.limits):
                 self._say_finished(store)
-                report = stored_report(folder) or write_outputs(definition, store, self.references)
+                report = self._stored(folder) or self._write(definition, store)
                 return self._conclude(report, folder, stopped=False)
             chosen = chosen or self._staff(device, store)
             stopped = self._drive(definition, store, chosen, device, data, stop_requested)
-            return self._conclude(write_outputs(definition, store, self.references), folder, stopped)
+            return self._conclude(self._write(definition, store), folder, stopped)
+
+    def _look_at_place(self) -> str:
+        """Return the device that trainings run on; bad options end here, before anything is read."""
+        from scalesearch.cli.plan import settings_of
+        from scalesearch.training.process import choose_device, usable_cores
+
+        request = self.request
+        if request.place.engine == RAY:
+            self._cluster, device = staff_ray(request.place, request.workers, request.device)
+            return device
+        device = choose_device(request.device)
+        settings_of(request.workers, device, usable_cores())
+        if request.compile:
+            check_compiler(device)
+        return device
+
+    def _write(self, definition: Definition, store: RunStore) -> dict[str, Any]:
+        with writing(store.folder):
+            return write_outputs(definition, store, self.references)
+
+    def _stored(self, folder: Path) -> dict[str, Any] | None:
+        """Return the stored report; a damaged one is kept beside, and written again from the record."""
+        try:
+            return stored_report(folder)
+        except (OSError, ValueError):
+            backup = folder / f"{REPORT}.damaged"
+            if (folder / REPORT).exists():
+                (folder / REPORT).replace(backup)
+            self._say(f"{folder / REPORT} is damaged or missing: it is written again from the record")
+            return None
+
+    # Forking
+
+    def _forked(self, folder: Path, definition: Definition) -> Path:
+        """Return the folder of a changed study, beside the one that it takes over from."""
+        if not (folder / STUDY).is_file():
+            raise InputError(f"--fork: {folder} holds no run that a changed study could take over from")
+        with RunStore(folder, self._say) as store:
+            try:
+                belongs(self.request, definition, store)
+            except InputError as difference:
+                self._say(f"forked: {difference}")
+                return folder.with_name(f"{folder.name}-{definition.digest[:8]}")
+        return folder
+
+    def _take_over(self, source: Path, store: RunStore) -> None:
+        """Take over the other run's trainings; their keys say which of them are this study's (D12)."""
+        compiled = [documents.read(folder / STUDY).get("compile") for folder in (source, store.folder)]
+        if compiled[0] != compiled[1]:  # networks round differently, which keys do not tell
+            self._say("no training is taken over, as one of the studies compiles its networks")
+            return
+        with RunStore(source, self._say) as other:
+            count = store.take_over(other)
+        self._say(f"{count_text(count, 'training')} of {source} may be used instead of being repeated")
 
     # Resolving
 
@@ -109,8 +175,10 @@ class Session:
         return Limits(request.time, request.trials)
 
     def _staff(self, device: str, store: RunStore) -> Staff:
-        from scalesearch.cli.plan import is_short, staff
+        from scalesearch.cli.plan import Staff, is_short, staff
 
+        if self._cluster is not None:
+            return Staff(self._cluster, None)
         return staff(
             self.request.workers,
             device,
@@ -133,13 +201,15 @@ class Session:
         started, limits, setting = time.monotonic(), self.limits, chosen.setting
         predict = self._plan(definition, store, chosen, len(data.select) + len(data.report))
         execution = Execution(compile=self.request.compile)
-        make = partial(make_evaluate, data.folder, self.recipe, device, setting.threads, execution)
+        place, waited = self.request.place, self._patience
         with (
-            LocalEngine(setting.workers, make) as engine,
+            make_engine(place, setting, data, self.recipe, device, execution, waited, self._say) as engine,
             SearchProgress(self.console, definition, limits) as progress,
         ):
             driver = Driver(definition, store, engine, progress, stop_requested, predict)
             ending = driver.run(limits)
+        # Outputs without the last of them are written again, whenever this process may be killed.
+        (store.folder / DASHBOARD).unlink(missing_ok=True)
         store.append(
             "ended",
             ending=ending,

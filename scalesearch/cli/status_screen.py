@@ -12,27 +12,23 @@ from rich.text import Text
 from scalesearch.cli.folder import RunFolder
 from scalesearch.cli.words import count_text, evidence_lines, listed
 from scalesearch.dashboard.describe import (
+    STAGE_COLUMNS,
     belonging,
     cost_text,
+    counts_text,
     failure_reasons,
     nothing_yet,
     one_line,
     pattern_text,
     resolution_text,
+    stage_rows,
     within_text,
 )
-from scalesearch.dashboard.first_screen import STAGE_COLUMNS
-from scalesearch.dashboard.summary import Best, Summary, summary_from_report
+from scalesearch.dashboard.summary import Best, Summary
 from scalesearch.dashboard.theme import count_text as short_count
 from scalesearch.dashboard.theme import flops_text, percent_text, seconds_text
 
 GAUGE, LABEL = 24, 16  # columns
-ENDINGS = {
-    "trials": "ended: it has the trials that were asked for",
-    "time": "ended: its time was over",
-    "exhausted": "ended: its space gives nothing new",
-    "stopped": "stopped; the same command continues",
-}
 
 Row = tuple[str, str | Text]
 
@@ -62,9 +58,9 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
 def screen(folder: RunFolder) -> RenderableType:
     """Return the first screen; every text of it is plain, so that no name can be markup."""
     report = folder.report()
-    summary = summary_from_report(report, folder.trials)
+    summary = folder.summary()
     heading = Text(one_line(folder.facts.title, 160), style="bold")
-    parts: list[RenderableType] = [heading, Text(_state(folder))]
+    parts: list[RenderableType] = [heading, Text(one_line(summary.state, 160))]
     if report["notice"] is not None:
         parts.append(Text(one_line(report["notice"], 300), style="bold yellow"))
     parts.append(Text())
@@ -80,21 +76,6 @@ def _grid(rows: Iterable[Row]) -> Table:
     for name, content in rows:
         table.add_row(Text(name), Text(content) if isinstance(content, str) else content)
     return table
-
-
-def _state(folder: RunFolder) -> str:
-    """Say whether the run goes on and for how long, or how it ended."""
-    holder, running, seconds = folder.holder, folder.running, folder.running_seconds
-    if running and holder is not None and seconds is not None:
-        return f"running for {seconds_text(seconds)} (process {holder.process})"
-    if running is None and holder is not None:
-        host = one_line(holder.host, 30)
-        return f"begun by process {holder.process} on {host}: whether it goes on cannot be seen from here"
-    if folder.ending is not None:
-        return ENDINGS.get(folder.ending, f"ended: {one_line(folder.ending, 30)}")
-    if not folder.events and not folder.trials:
-        return "not running; no training was begun"
-    return "cut off: its process is gone; the same command continues"
 
 
 def _rows(folder: RunFolder, summary: Summary, report: dict[str, Any]) -> Iterator[Row]:
@@ -124,7 +105,7 @@ def _network(best: Best) -> Iterator[Row]:
     document = best.trial.deployed.document
     about = (
         f"{one_line(document['name'])}, trial {best.trial.number}, "
-        f"input {resolution_text(document)}, {best.classes:,} classes"
+        f"input {resolution_text(document['resolution'])}, {best.classes:,} classes"
     )
     yield "What was found", f"{pattern_text(document)}\n{about}"
 
@@ -135,19 +116,9 @@ def _stages(document: dict[str, Any]) -> Table:
     table.add_column("operator")
     for name in STAGE_COLUMNS:
         table.add_column(name, justify="right")
-    stem = {"operator": "conv", "repeats": 1, **document["stem"]}
-    head = {"operator": "conv", "repeats": 1, "kernel": 1, "stride": 1, **document["head"]}
-    named = [("stem", stem), *((str(n), row) for n, row in enumerate(document["stages"], 1))]
-    for name, row in [*named, *([("head", head)] if head.get("channels") else [])]:
-        cells = (_cell(row.get(column)) for column in STAGE_COLUMNS)
-        table.add_row(*map(Text, (name, one_line(row["operator"], 20), *cells)))
+    for row in stage_rows(document):
+        table.add_row(*map(Text, (row.place, row.operator, *row.cells)))
     return table
-
-
-def _cell(value: Any) -> str:
-    if value in (None, 0):
-        return ""
-    return one_line(f"{value:g}" if isinstance(value, float) else str(value), 8)
 
 
 def _accuracy(best: Best) -> Text:
@@ -193,10 +164,8 @@ def _data(summary: Summary) -> str:
 
 
 def _trials(folder: RunFolder, summary: Summary) -> str:
-    counted = [f"{count:,} {name}" for name, count in summary.counts.items() if count]
-    seconds = summary.seconds + (folder.running_seconds or 0.0)
-    searched = f"; {seconds_text(seconds)} of searching" if seconds else ""
-    lines = [f"{', '.join(counted) or 'none yet'}{searched}"]
+    searched = f"; {seconds_text(summary.seconds)} of searching" if summary.seconds else ""
+    lines = [f"{counts_text(summary.counts)}{searched}"]
     left = folder.under_way()
     if left and folder.running is not False:
         shown = [f"trial {one.number} on {one.images:,} images" for one in left[:4]]

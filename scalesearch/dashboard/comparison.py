@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from scalesearch.dashboard.describe import scored
+from scalesearch.dashboard.panels.pareto_data import Axis, Point, pareto_data
 from scalesearch.dashboard.run_view import RunView
 from scalesearch.errors import InputError
 from scalesearch.search.records import TrialRecord
@@ -26,30 +27,28 @@ class Comparison:
 
     Attributes:
         groups: places in `runs`; accuracies are comparable within a group alone.
-        reasons: what keeps the groups apart, in words. recipes_known: whether recipes were compared.
+        reasons: what keeps the groups apart, in words.
     """
 
     runs: tuple[RunView, ...]
     groups: tuple[tuple[int, ...], ...]
     reasons: tuple[str, ...]
-    recipes_known: bool
 
 
-def compare(runs: Sequence[RunView], recipes: Sequence[str] = ()) -> Comparison:
+def compare(runs: Sequence[RunView], recipes: Sequence[str]) -> Comparison:
     """Sort runs into groups of comparable accuracies; each joins the first that it agrees with.
 
-    `recipes` are texts that are equal where the recipes are, one a run; without them they are not compared.
+    `recipes` are texts that are equal where the recipes are, one a run.
     Raises InputError for more runs than can be told apart.
     """
     if len(runs) > MOST_RUNS:
         raise InputError(f"dashboard: at most {MOST_RUNS} runs can be told apart, but there are {len(runs)}")
-    texts = list(recipes) or [""] * len(runs)
     apart: dict[str, None] = {}
     groups: list[list[int]] = []
     for place, run in enumerate(runs):
         for group in groups:
             words = [word for other in group for word in differences(run, runs[other])]
-            words += ["the recipes"] if texts[place] != texts[group[0]] else []
+            words += ["the recipes"] if recipes[place] != recipes[group[0]] else []
             apart |= dict.fromkeys(words)
             if not words:
                 group.append(place)
@@ -57,7 +56,7 @@ def compare(runs: Sequence[RunView], recipes: Sequence[str] = ()) -> Comparison:
         else:
             groups.append([place])
     reasons = tuple(apart) if len(groups) > 1 else ()
-    return Comparison(tuple(runs), tuple(map(tuple, groups)), reasons, bool(recipes))
+    return Comparison(tuple(runs), tuple(map(tuple, groups)), reasons)
 
 
 def differences(one: RunView, other: RunView) -> list[str]:
@@ -88,33 +87,10 @@ def _proxy_costs(trials: Sequence[TrialRecord]) -> dict[float, int]:
 # Fronts
 
 
-@dataclass(frozen=True)
-class FrontPoint:
-    """A candidate on a run's front: its deployed network's cost and its proxy's accuracy, a fraction."""
-
-    number: int
-    cost: float
-    accuracy: float
-
-
-def front(run: RunView, cost: str) -> tuple[FrontPoint, ...]:
-    """Return what no other candidate of the run dominates in a cost and accuracy, cost ascending.
-
-    First-rung trainings alone, which are equally long. For FLOPs only the best of each level counts, since
-    what the candidates of a level differ by in FLOPs is rounding.
-    """
-    scores = [(t, scored(t)) for t in run.trials if t.role == "search" and t.rung == 0 and t.repeats is None]
-    points = [(t, accuracy) for t, accuracy in scores if accuracy is not None]
-    if cost == "flops":
-        best: dict[float, float] = {}
-        for t, accuracy in points:
-            best[t.level] = max(accuracy, best.get(t.level, accuracy))
-        points = [(t, accuracy) for t, accuracy in points if accuracy == best[t.level]]
-    found: list[FrontPoint] = []
-    for t, accuracy in sorted(points, key=lambda p: (getattr(p[0].deployed, cost), -p[1], p[0].number)):
-        if not found or accuracy > found[-1].accuracy:
-            found.append(FrontPoint(t.number, getattr(t.deployed, cost), accuracy))
-    return tuple(found)
+def front(run: RunView, axis: Axis) -> tuple[Point, ...]:
+    """Return the front of a run as its own page draws it; of equal networks that which was trained."""
+    trained = [trial for trial in run.trials if trial.repeats is None]
+    return pareto_data(trained, run.context, axis).front
 
 
 # Best so far

@@ -11,12 +11,13 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from scalesearch.dashboard.comparison import SPENT, Comparison, Course, common_task, course, front
-from scalesearch.dashboard.describe import NAMES, label, level_text, one_line
+from scalesearch.dashboard.describe import label, level_text, one_line, rung_text
+from scalesearch.dashboard.panels.pareto_data import ACTIVATIONS, FLOPS, PARAMS, Axis
 from scalesearch.dashboard.run_view import RunView
 from scalesearch.dashboard.theme import DASHES, PALETTE, SYMBOLS, empty_figure, figure, flops_text
 
 FRONTS, BEST = "Fronts", "Best so far"
-COSTS = ("flops", "params", "activations")
+COSTS = (FLOPS, PARAMS, ACTIVATIONS)
 AXES = {
     "trainings": "trainings of the search",
     "images": "training images, repeats counted (log)",
@@ -26,11 +27,11 @@ AXES = {
 
 def fronts(comparison: Comparison) -> dict[str, go.Figure]:
     """Draw the fronts of all runs over each cost; the views of one panel."""
-    return {NAMES[cost]: _fronts(comparison, cost) for cost in COSTS}
+    return {axis.name: _fronts(comparison, axis) for axis in COSTS}
 
 
-def _fronts(comparison: Comparison, cost: str) -> go.Figure:
-    found = [front(run, cost) for run in comparison.runs]
+def _fronts(comparison: Comparison, axis: Axis) -> go.Figure:
+    found = [front(run, axis) for run in comparison.runs]
     if not any(found):
         return empty_figure(FRONTS, _nothing(comparison))
     words = (
@@ -41,10 +42,9 @@ def _fronts(comparison: Comparison, cost: str) -> go.Figure:
     for place, row in _placed(comparison):
         points = found[place]
         x, y = [point.cost for point in points], [point.accuracy for point in points]
-        _add_run(fig, comparison, place, row, x, y, [point.number for point in points])
-    unit = "deployed FLOPs (multiply-accumulates, log)" if cost == "flops" else f"deployed {cost} (log)"
+        _add_run(fig, comparison, place, row, x, y, [point.trial.number for point in points])
     costs = [point.cost for points in found for point in points]
-    _axes(fig, unit, len(comparison.groups), log=True, dense=max(costs) < 30 * min(costs))
+    _axes(fig, axis.title, len(comparison.groups), log=True, dense=max(costs) < 30 * min(costs))
     return fig
 
 
@@ -101,17 +101,14 @@ def _nothing(comparison: Comparison) -> str:
 
 
 def _warning(comparison: Comparison) -> str:
-    """Say why there is more than one picture, and what was not checked."""
-    if len(comparison.groups) > 1:
-        differ = " and ".join([", ".join(comparison.reasons[:-1]), comparison.reasons[-1]])
-        words = (
-            f"Careful: not all runs are comparable, since {differ.removeprefix(' and ')} differ. "
-            "Accuracies are comparable within a picture only. "
-        )
-    else:
-        words = ""
-    unknown = len(comparison.runs) > 1 and not comparison.recipes_known
-    return words + ("Whether the recipes are equal is not known. " if unknown else "")
+    """Say why there is more than one picture."""
+    if len(comparison.groups) == 1:
+        return ""
+    differ = " and ".join([", ".join(comparison.reasons[:-1]), comparison.reasons[-1]])
+    return (
+        f"Careful: not all runs are comparable, since {differ.removeprefix(' and ')} differ. "
+        "Accuracies are comparable within a picture only. "
+    )
 
 
 def _missing(comparison: Comparison, shown: Sequence[bool]) -> str:
@@ -148,7 +145,7 @@ def _facet_name(run: RunView, task: tuple[float, int] | None) -> str:
         lengths = " / ".join(f"{images:,}" for images in rungs[:4])
         return data + (f"<br>trained on {lengths} images" if rungs else "")
     level, rung = task
-    length = f"{rungs[rung]:,} images" if rung < len(rungs) else f"rung {rung}"
+    length = f"{rungs[rung]:,} images" if rung < len(rungs) else rung_text(rung)
     return f"{data}<br>{level_text(level, known.budget)}, {length}"
 
 

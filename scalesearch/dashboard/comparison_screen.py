@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from scalesearch.dashboard.comparison import Comparison
-from scalesearch.dashboard.describe import one_line, pattern_text, within_text
+from scalesearch.dashboard.describe import counts_text, one_line, pattern_text, within_text
 from scalesearch.dashboard.run_view import RunView
 from scalesearch.dashboard.summary import Best
 from scalesearch.dashboard.theme import count_text, flops_text, percent_text, seconds_text
@@ -32,12 +32,9 @@ def comparison_screen(comparison: Comparison) -> str:
 
 
 def _careful(comparison: Comparison) -> str:
-    words = ""
-    if len(comparison.groups) > 1:
-        words = f"Runs are not all comparable: they differ in {', '.join(comparison.reasons)}. "
-    if len(comparison.runs) > 1 and not comparison.recipes_known:
-        words += "Whether the recipes are equal is not known."
-    return words
+    if len(comparison.groups) == 1:
+        return ""
+    return f"Runs are not all comparable: they differ in {', '.join(comparison.reasons)}."
 
 
 def verdicts(comparison: Comparison) -> list[str]:
@@ -108,10 +105,10 @@ def _best_cells(best: Best | None) -> tuple[str, str, str]:
 
 def _run_cells(run: RunView) -> tuple[str, str, str]:
     summary = run.summary
-    counts = [f"{count:,} {escape(one_line(name, 20))}" for name, count in summary.counts.items() if count]
+    state = f'<br><span class="quiet">{escape(one_line(summary.state, 90))}</span>' if summary.state else ""
     data = f"{escape(one_line(summary.data, 40))} ({escape(one_line(summary.fingerprint)[:8])})"
     return (
-        ", ".join(counts) or "none",
-        seconds_text(summary.seconds),
+        escape(counts_text(summary.counts)),
+        f"{seconds_text(summary.seconds) if summary.seconds else 'not known'}{state}",
         f"{data}, {summary.train_images:,} images",
     )

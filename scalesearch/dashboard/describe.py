@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import groupby
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from scalesearch.dashboard.theme import count_text, flops_text, percent_text
 from scalesearch.search.records import TrialRecord
 
 NAMES = {"flops": "FLOPs", "params": "params", "activations": "activations"}
+STAGE_COLUMNS = ("channels", "repeats", "kernel", "stride", "expand", "se")
 
 
 def one_line(text: str, limit: int = 60) -> str:
@@ -41,10 +42,51 @@ def pattern_text(document: Mapping[str, Any]) -> str:
     return ", ".join(f"{length} × {one_line(name, 20)}" for name, length in runs)
 
 
-def resolution_text(document: Mapping[str, Any]) -> str:
-    """Return the input size of a network: 224 px, or 16×224×224 for video."""
-    size = document["resolution"]
-    return "×".join(map(str, size)) if isinstance(size, list | tuple) else f"{size} px"
+def resolution_text(size: int | Sequence[int]) -> str:
+    """Return the input size of a network in plain text: 224 px, or 16×224×224 for video."""
+    return one_line("×".join(map(str, size)) if isinstance(size, list | tuple) else f"{size} px", 30)
+
+
+class StageRow(NamedTuple):
+    """A part of a network as plain text; `cells` are the values of STAGE_COLUMNS, empty where it has none."""
+
+    place: str
+    operator: str
+    cells: tuple[str, ...]
+
+
+def stage_rows(document: Mapping[str, Any]) -> list[StageRow]:
+    """Return the stem, the numbered stages and, where it has channels, the head of a network."""
+    stem = {"repeats": 1, **document["stem"], "operator": "conv"}
+    rows = [("stem", stem), *((str(n), stage) for n, stage in enumerate(document["stages"], 1))]
+    channels = document["head"].get("channels")
+    if channels:
+        head = {"operator": "conv", "channels": channels, "repeats": 1, "kernel": 1, "stride": 1}
+        rows.append(("head", head))
+    return [
+        StageRow(place, one_line(row["operator"], 20), tuple(_cell(row.get(name)) for name in STAGE_COLUMNS))
+        for place, row in rows
+    ]
+
+
+def _cell(value: Any) -> str:
+    if value in (None, 0):
+        return ""
+    return one_line(f"{value:g}" if isinstance(value, float) else str(value), 8)
+
+
+def rung_text(rung: int) -> str:
+    """Return the name of a rung, which records count from 0."""
+    return f"rung {rung + 1}"
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return trials by how they ended in plain text; pruned ones are complete."""
+    said = {name: f"{count:,} {one_line(name, 20)}" for name, count in counts.items() if count}
+    pruned = said.pop("pruned", None)
+    if pruned is not None:
+        said["complete"] += f" ({counts['pruned']:,} of them pruned)"
+    return ", ".join(said.values()) or "none yet"
 
 
 def level_text(level: float, budget: float | None) -> str:
@@ -73,16 +115,19 @@ def belonging(trial: TrialRecord) -> str:
     proxy, deployed = ({**one.document, "name": ""} for one in (trial.proxy, trial.deployed))
     if proxy == deployed:
         return "of the network itself, after a short training"
-    where = f"{flops_text(trial.proxy.flops)}, {resolution_text(trial.proxy.document)}"
+    where = f"{flops_text(trial.proxy.flops)}, {resolution_text(trial.proxy.document['resolution'])}"
     return f"of the proxy ({where}); the deployed network is not trained"
 
 
-def failure_reasons(trials: Sequence[TrialRecord]) -> list[tuple[str, int]]:
-    """Return the reasons of failed trials with their counts, the most frequent first."""
+def failure_reasons(trials: Iterable[TrialRecord], limit: int = 120) -> list[tuple[str, int]]:
+    """Return the reasons of failed trainings, one line each, with their counts, the most frequent first.
+
+    A repeat of a failed network is none, since nothing was trained.
+    """
     reasons = Counter(
-        one_line(trial.outcome.reason or "no reason recorded", 120)
+        one_line(trial.outcome.reason or "no reason recorded", limit)
         for trial in trials
-        if trial.outcome.status == "failed"
+        if trial.outcome.status == "failed" and trial.repeats is None
     )
     return reasons.most_common()
 

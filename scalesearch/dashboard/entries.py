@@ -170,7 +170,9 @@ def _is_plain(document: Mapping[str, Any]) -> bool:
     mappings = (document["stem"], document["head"], document.get("norm", {}), *document["stages"])
     single = (value for name, value in document.items() if name not in (*_NETWORK_PARTS, "norm"))
     values = (value for mapping in mappings for value in mapping.values())
-    return all(map(_is_plain_value, single)) and all(map(_is_plain_value, values)) and all(mappings[:2])
+    keys = (key for mapping in (document, *mappings) for key in mapping)
+    named = all(isinstance(key, str) and _WORD.fullmatch(key) for key in keys)
+    return named and all(map(_is_plain_value, (*single, *values))) and all(mappings[:2])
 
 
 def _is_plain_value(value: Any) -> bool:

@@ -7,20 +7,22 @@ from html import escape
 from typing import Any
 
 from scalesearch.dashboard.describe import (
+    STAGE_COLUMNS,
+    StageRow,
     belonging,
     cost_text,
+    counts_text,
     failure_reasons,
     nothing_yet,
     one_line,
     pattern_text,
     resolution_text,
+    stage_rows,
     within_text,
 )
 from scalesearch.dashboard.summary import Best, Summary
 from scalesearch.dashboard.theme import PALETTE, count_text, flops_text, percent_text, seconds_text
 from scalesearch.search.records import Member, TrialRecord
-
-STAGE_COLUMNS = ("channels", "repeats", "kernel", "stride", "expand", "se")
 
 
 def first_screen(summary: Summary, trials: Sequence[TrialRecord]) -> str:
@@ -58,7 +60,7 @@ def _network_card(best: Best) -> str:
         '<section class="card found"><h2>What was found</h2>'
         f'<p class="big">{escape(pattern_text(document))}</p>'
         f"<p>{escape(one_line(document['name']))}, trial {best.trial.number}, "
-        f"input {resolution_text(document)}, {best.classes:,} classes</p>"
+        f"input {escape(resolution_text(document['resolution']))}, {best.classes:,} classes</p>"
         f"{_stage_table(document)}"
         f'<p class="quiet">Its base network × {depth:.2f} in depth, {width:.2f} in width, '
         f"{resolution:.2f} in resolution (drawn: α {alpha:.2f}, β {beta:.2f}, γ {gamma:.2f}).</p></section>"
@@ -66,33 +68,18 @@ def _network_card(best: Best) -> str:
 
 
 def _stage_table(document: Mapping[str, Any]) -> str:
-    operators = list(dict.fromkeys(stage["operator"] for stage in document["stages"]))
-    stem = {"channels": document["stem"]["channels"], "repeats": 1, **document["stem"]}
-    rows = [_stage_row("stem", "conv", stem, "")]
-    for number, stage in enumerate(document["stages"], 1):
-        colour = f"c{operators.index(stage['operator']) % len(PALETTE)}"
-        rows.append(_stage_row(str(number), stage["operator"], stage, colour))
-    channels = document["head"].get("channels")
-    if channels is not None:
-        rows.append(
-            _stage_row("head", "conv", {"channels": channels, "repeats": 1, "kernel": 1, "stride": 1}, "")
-        )
+    parts = stage_rows(document)
+    operators = list(dict.fromkeys(part.operator for part in parts if part.place.isdigit()))
+    rows = [_stage_row(part, operators) for part in parts]
     heads = "".join(f"<th>{name}</th>" for name in ("", "operator", *STAGE_COLUMNS))
     return f'<table class="stages"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
-def _stage_row(name: str, operator: str, stage: Mapping[str, Any], colour: str) -> str:
+def _stage_row(part: StageRow, operators: Sequence[str]) -> str:
+    colour = f"c{operators.index(part.operator) % len(PALETTE)}" if part.place.isdigit() else ""
+    cells = "".join(f"<td>{escape(cell)}</td>" for cell in part.cells)
     chip = f'<i class="chip {colour}"></i>'
-    cells = "".join(f"<td>{_cell(stage.get(column))}</td>" for column in STAGE_COLUMNS)
-    return f"<tr><td>{name}</td><td>{chip}{escape(one_line(operator, 24))}</td>{cells}</tr>"
-
-
-def _cell(value: Any) -> str:
-    return (
-        ""
-        if value in (None, 0)
-        else escape(one_line(f"{value:g}" if isinstance(value, float) else str(value), 12))
-    )
+    return f"<tr><td>{part.place}</td><td>{chip}{escape(part.operator)}</td>{cells}</tr>"
 
 
 def tile(heading: str, big: str, *lines: str) -> str:
@@ -163,10 +150,9 @@ def _data_tile(summary: Summary) -> str:
 
 
 def _run_line(summary: Summary, trials: Sequence[TrialRecord]) -> str:
-    counts = ", ".join(
-        f"{count} {escape(one_line(name, 20))}" for name, count in summary.counts.items() if count
-    )
-    parts = [f"Trials: {counts or 'none'}", seconds_text(summary.seconds)]
+    parts = [f"Trials: {escape(counts_text(summary.counts))}"]
+    parts += [escape(one_line(summary.state, 90))] if summary.state else []
+    parts += [f"{seconds_text(summary.seconds)} of searching"] if summary.seconds else []
     parts += [
         escape(f"{one_line(name, 24)} {one_line(version, 24)}") for name, version in summary.versions.items()
     ]

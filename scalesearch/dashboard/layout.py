@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from inspect import signature
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from scalesearch.dashboard.panels import PANELS
 from scalesearch.errors import InputError
@@ -23,7 +24,7 @@ class PanelChoice:
 
 @dataclass(frozen=True)
 class Layout:
-    """A dashboard document. Raises InputError for a panel or an option that does not exist."""
+    """A dashboard document. Raises InputError for a panel, an option or its value that does not exist."""
 
     panels: tuple[PanelChoice, ...]
     title: str = "scalesearch"
@@ -33,10 +34,21 @@ class Layout:
             _known("panel", choice.panel, PANELS)
             for option in choice.options:
                 _known(f"option of the panel {choice.panel}", option, _options(choice.panel))
+                _checked(choice.panel, option, choice.options[option])
 
 
-def _options(panel: str) -> list[str]:
-    return [name for name in signature(PANELS[panel]).parameters if name not in ("trials", "context")]
+def _options(panel: str) -> dict[str, Any]:
+    """Return the types of a panel's options by name."""
+    hints = get_type_hints(PANELS[panel], include_extras=True)
+    return {name: hints[name] for name in hints if name not in ("trials", "context", "return")}
+
+
+def _checked(panel: str, option: str, value: Any) -> None:
+    try:
+        TypeAdapter(_options(panel)[option]).validate_python(value, strict=True)
+    except ValidationError as error:
+        rule = error.errors()[0]["msg"].lower()
+        raise InputError(f"option {option} of the panel {panel}: {rule}, but got {value!r}") from error
 
 
 def _known(what: str, name: str, known: Iterable[str]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from string import Template
 from threading import Lock
 from urllib.parse import urlsplit
@@ -51,7 +52,8 @@ class Source:
     def __init__(self, changed: Callable[[], bool], content: Callable[[], Content]) -> None:
         # `changed` reads what is new and says whether anything is; `content` draws what was read.
         self._changed, self._content, self._lock = changed, content, Lock()
-        self._version, self._pending, self._not_before = 0, True, 0.0
+        # A page may outlive the server that it came from, so a version is never one of an earlier server's.
+        self._version, self._pending, self._not_before = int(time.time()), True, 0.0
         self._packed = ""
 
     def newer_than(self, version: int | None) -> tuple[int, str] | None:
@@ -71,8 +73,29 @@ class Source:
         self._not_before = time.monotonic() + (time.monotonic() - started) / SHARE
 
 
-def make_app(source: Source, hosts: Collection[str]) -> Dash:
-    """Return the application; it answers requests that name one of `hosts`, without a port, as theirs.
+@dataclass(frozen=True)
+class Hosts:
+    """The names by which a page may be asked for.
+
+    Attributes:
+        names: without a port, as `_plain_name` writes them. any_address: whether every IP address is one; no
+            other site can make a browser take its page for one that was asked for by an address.
+    """
+
+    names: frozenset[str]
+    any_address: bool = False
+
+    def __contains__(self, host: str) -> bool:
+        """Return whether the `Host` of a request, with or without a port, is one of them."""
+        try:
+            name = _plain_name(urlsplit(f"//{host}").hostname or "")
+        except ValueError:  # a bracket without its other half
+            return False
+        return name in self.names or (self.any_address and _address(name) is not None)
+
+
+def make_app(source: Source, hosts: Hosts) -> Dash:
+    """Return the application; it answers requests for one of `hosts`.
 
     That keeps out pages of other sites that reach this address under a name of their own. The application
     reads and never writes, and has no folder of files.
@@ -93,10 +116,12 @@ def make_app(source: Source, hosts: Collection[str]) -> Dash:
         Output("packed", "data"),
         Input("tick", "n_intervals"),
         State("version", "data"),
+        # Dash drops an answer that is on its way once it has asked again.
+        running=[(Output("tick", "disabled"), True, False)],
     )(lambda _ticks, version: source.newer_than(version) or (no_update, no_update))
     draw = "(text) => { if (text) window.scalesearchUpdate(text); return null; }"
     app.clientside_callback(draw, Output("drawn", "data"), Input("packed", "data"))
-    _guard(app, frozenset(hosts))
+    _guard(app, hosts)
     return app
 
 
@@ -108,7 +133,7 @@ def _index() -> str:
     )
 
 
-def _guard(app: Dash, hosts: frozenset[str]) -> None:
+def _guard(app: Dash, hosts: Hosts) -> None:
     hashes = " ".join((*app.csp_hashes(), hash_source(get_plotlyjs()), hash_source(script())))
     headers = HEADERS | {"Content-Security-Policy": POLICY.format(hashes=hashes)}
 
@@ -116,7 +141,7 @@ def _guard(app: Dash, hosts: frozenset[str]) -> None:
         if request.path != "/" and not request.path.startswith(OWN_PATHS):
             abort(404)
         origin = request.headers.get("Origin")
-        if not _known(request.host, hosts) or (origin and urlsplit(origin).netloc != request.host):
+        if request.host not in hosts or (origin and origin.partition("://")[2] != request.host):
             abort(403)
 
     def restrict(response: Response) -> Response:
@@ -127,22 +152,25 @@ def _guard(app: Dash, hosts: frozenset[str]) -> None:
     app.server.after_request(restrict)
 
 
-def _known(host: str, hosts: frozenset[str]) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
-    return name in hosts
-
-
-def hosts_of(address: str) -> frozenset[str]:
+def hosts_of(address: str) -> Hosts:
     """Return the names by which a page that is served at an address may be asked for."""
-    loopback = {"localhost", "127.0.0.1", "::1"}
-    return frozenset(loopback if _is_loopback(address) else loopback | {address})
+    names = {"localhost", "127.0.0.1", "::1", _plain_name(address)}
+    found = _address(address)
+    if found is None or not found.is_unspecified:
+        return Hosts(frozenset(names))
+    return Hosts(frozenset(names | {_plain_name(socket.gethostname())}), any_address=True)
 
 
-def _is_loopback(address: str) -> bool:
+def _plain_name(name: str) -> str:
+    found = _address(name)
+    return name.lower() if found is None else str(found)
+
+
+def _address(name: str) -> IPv4Address | IPv6Address | None:
     try:
-        return ip_address(address).is_loopback
+        return ip_address(name)
     except ValueError:
-        return address == "localhost"
+        return None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
@@ -33,9 +34,14 @@ def write_page(path: Path, content: Content) -> None:
         script=script(),
         hashes=f"{hash_source(plotly)} {hash_source(script())}",
     )
-    unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_text(page, encoding="utf-8", newline="\n")
-    unfinished.replace(path)
+    # A run may write its page while a command writes it too.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        unfinished.write_text(page, encoding="utf-8", newline="\n")
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def body(content: Content) -> str:

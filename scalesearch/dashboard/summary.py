@@ -8,6 +8,13 @@ from typing import Any
 
 from scalesearch.search.records import TrialRecord
 
+ENDINGS = {
+    "trials": "ended: it has the trials that were asked for",
+    "time": "ended: its time was over",
+    "exhausted": "ended: its space gives nothing new",
+    "stopped": "stopped; the same command continues",
+}
+
 
 @dataclass(frozen=True)
 class Best:
@@ -41,7 +48,8 @@ class Summary:
         budget: multiply-accumulates that bound the deployed network. limits: what bounds it besides, by the
             name of the cost. exhausted: the search ended because its space gave nothing new.
         counts: trials by what became of them (complete, pruned, failed, repeated, interrupted).
-        seconds: wall time. versions: by library.
+        seconds: wall time, of a call that was killed none. versions: by library.
+        state: whether the run goes on, or how it ended, in words.
     """
 
     budget: float
@@ -55,6 +63,12 @@ class Summary:
     fingerprint: str
     seconds: float
     versions: Mapping[str, str]
+    state: str = ""
+
+
+def ending_text(ending: str) -> str:
+    """Return in words how a call ended."""
+    return ENDINGS.get(ending, f"ended: {ending}")
 
 
 def summary_from_report(report: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Summary:
@@ -75,6 +89,7 @@ def summary_from_report(report: Mapping[str, Any], trials: Sequence[TrialRecord]
         fingerprint=data["fingerprint"],
         seconds=report["seconds"],
         versions=dict(report["versions"]),
+        state=ending_text(report["ended_by"]) if report["ended_by"] is not None else "",
     )
 
 

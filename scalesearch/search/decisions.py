@@ -31,6 +31,7 @@ class Decisions:
         self._proposals = Proposals(definition, store)
         self._candidates: dict[int, TrialRecord] = {}
         self._order: list[tuple[int, int]] = []
+        self._entries: dict[tuple[int, int], Entry] = {}
         self._settled = 0
 
     def restore(self, results: Results) -> list[TrialRecord]:
@@ -38,7 +39,7 @@ class Decisions:
         for event in self._store.events:
             if event["event"] == "asked":
                 asked = (event[name] for name in ("number", "level", "params", "notes"))
-                trial = self._proposals.restore(*asked)
+                trial = self._proposals.restore(*asked, results.get((event["number"], 0)))
                 self._candidates[trial.number] = trial
                 self._order.append((trial.number, 0))
             elif event["event"] == "promoted" and not event["closing"]:
@@ -95,10 +96,19 @@ class Decisions:
         return [results[at] for at in self._order[: max(0, last + 1)]]
 
     def _promotions(self, known: Sequence[TrialRecord]) -> list[Promotion]:
-        study, decided = self.definition.study, set(self._order)
-        entries = [_entry(t, study.objectives, self.definition.budget) for t in known if t.repeats is None]
+        study = self.definition.study
+        if len(study.rungs) == 1:
+            return []
+        decided = set(self._order)
+        entries = [self._entry(t) for t in known if t.repeats is None]
         found = promotions(entries, len(study.rungs), study.halving)
         return [promotion for promotion in found if (promotion.number, promotion.rung) not in decided]
+
+    def _entry(self, trial: TrialRecord) -> Entry:
+        at = trial.number, trial.rung
+        if at not in self._entries:
+            self._entries[at] = _entry(trial, self.definition.study.objectives, self.definition.budget)
+        return self._entries[at]
 
     def _training(self, number: int, rung: int) -> TrialRecord:
         trial = self._candidates[number]

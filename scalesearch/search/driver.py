@@ -6,9 +6,10 @@ a training: it decides only whether another one begins (D8).
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -24,7 +25,6 @@ from scalesearch.search.selection import final_rung, ranked
 from scalesearch.search.store import RunStore
 from scalesearch.search.study import Definition, Limits
 
-WORK = "work"
 CHECKPOINT_PATIENCE = 10.0  # seconds that a training has to write its checkpoint when the run stops
 
 Ending = Literal["trials", "time", "exhausted", "stopped"]
@@ -38,6 +38,20 @@ class Status:
     running: dict[int, int]
     phase: Literal["search", "finals"]
     seconds: float
+
+
+def _finite(outcome: Outcome) -> Outcome:
+    """Fail an outcome that no ranking and no sampler can use, whatever evaluated it."""
+    figures = (outcome.val_loss, outcome.val_accuracy, outcome.report_accuracy)
+    if outcome.status == "complete" and not all(f is not None and math.isfinite(f) for f in figures):
+        return replace(outcome, status="failed", reason="non-finite validation loss", val_loss=None)
+    return outcome
+
+
+def _repeats_at_the_end(finished: Sequence[TrialRecord]) -> int:
+    """Return how many repeats a record ends with: they go on counting when a run goes on (D12)."""
+    searched = [trial for trial in finished if trial.role == "search"]
+    return next((n for n, trial in enumerate(reversed(searched)) if trial.repeats is None), len(searched))
 
 
 class Driver:
@@ -62,11 +76,11 @@ class Driver:
         self._running: dict[int, tuple[TrialRecord, Job]] = {}
         self._twins: dict[str, list[TrialRecord]] = {}
         self._images: dict[int, int] = {}
+        self._taken = {trial.key: trial for trial in store.taken}
         self._jobs = 0
-        self._barren = 0
+        self._barren = _repeats_at_the_end(finished)
         self._phase: Literal["search", "finals"] = "search"
-        self._work = store.folder / WORK
-        self._work.mkdir(exist_ok=True)
+        self._work = store.open_work()
 
     def run(self, limits: Limits) -> Ending:
         """Search, then re-train the finalists; return what ended it."""
@@ -152,6 +166,9 @@ class Driver:
             self._submit(trial, self.definition.study.seed)
 
     def _submit(self, trial: TrialRecord, seed: int) -> None:
+        if trial.key in self._taken:
+            self._take_over(trial, self._taken[trial.key])
+            return
         files = self._work / trial.key[:16]
         job = Job(
             number=self._jobs,
@@ -167,11 +184,17 @@ class Driver:
         self._running[job.number] = (begun, job)
         self._engine.submit(job)
 
+    def _take_over(self, trial: TrialRecord, source: TrialRecord) -> None:
+        """Use the same training of another run."""
+        self._store.take_weights(source.outcome.checkpoint)
+        now = time.time()
+        self._finish(replace(trial, outcome=source.outcome, started=now, finished=now))
+
     # Listening
 
     def _listen(self) -> bool:
         """Take in what happens for a moment; interrupt everything at a stop (return True) or the deadline."""
-        for event in self._engine.wait(0.2):
+        for event in self._engine.wait(min(0.2, (self._limits.time or math.inf) - self._elapsed)):
             self._take(event)
         trials = (*self.searched.values(), *self.finals)
         self._on_status(Status(trials, dict(self._images), self._phase, self._elapsed))
@@ -190,7 +213,7 @@ class Driver:
         twins = self._twins.pop(trial.key)
         if event.outcome.status == "interrupted":
             return  # its checkpoint stays; the trial is taken up again when the run goes on
-        outcome = replace(event.outcome, checkpoint=self._relative(event.outcome.checkpoint))
+        outcome = replace(_finite(event.outcome), checkpoint=self._relative(event.outcome.checkpoint))
         record = replace(trial, outcome=outcome, finished=time.time(), worker=event.worker)
         self._finish(record)
         for twin in twins:

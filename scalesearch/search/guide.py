@@ -53,6 +53,8 @@ class Guide:
         self._sign = 1.0 if OBJECTIVES[study.objectives[self._place]].direction == "minimize" else -1.0
         self._drawn: dict[int, list[_Pooled]] = {}
         self._rows: dict[int, Floats] = {}
+        self._texts: dict[int, str] = {}
+        self._losses: dict[int, float] = {}
 
     def choose(
         self, number: int, known: Iterable[TrialRecord], asked: Iterable[TrialRecord]
@@ -65,7 +67,7 @@ class Guide:
         results = {t.number: self._loss(t) for t in known if t.arm == "search" and t.repeats is None}
         if len(results) < self._surrogate.startup:
             return None
-        taken = {_text(t.params) for t in before}
+        taken = {self._text(t) for t in before}
         pool = [one for one in self._pool(number) if _text(one.params) not in taken]
         trained = [t for t in before if t.number in results]
         pending = [t for t in before if t.number not in results]
@@ -83,8 +85,15 @@ class Guide:
         return None
 
     def _loss(self, trial: TrialRecord) -> float:
-        values = told(self.definition.study.objectives, trial, self.definition.budget)
-        return np.inf if values is None else self._sign * values[self._place]
+        if trial.number not in self._losses:
+            values = told(self.definition.study.objectives, trial, self.definition.budget)
+            self._losses[trial.number] = np.inf if values is None else self._sign * values[self._place]
+        return self._losses[trial.number]
+
+    def _text(self, trial: TrialRecord) -> str:
+        if trial.number not in self._texts:
+            self._texts[trial.number] = _text(trial.params)
+        return self._texts[trial.number]
 
     def _deployable(self, candidate: Candidate, number: int) -> bool:
         budget = self.definition.budget_at(self.definition.level(number))
@@ -105,7 +114,15 @@ class Guide:
 
     def _pool(self, number: int) -> list[_Pooled]:
         window = list(islice(self._turns(number), WINDOW))
+        self._forget(number, window)
         return [one for turn in reversed(window) for one in self._of(turn)]
+
+    def _forget(self, number: int, window: Sequence[int]) -> None:
+        """Let go of this level's candidates that no later pool holds: a long run would drown in them."""
+        level = self.definition.level(number)
+        left = [turn for turn in self._drawn if self.definition.level(turn) == level]
+        for turn in set(left).difference(window):
+            del self._drawn[turn]
 
     def _turns(self, number: int) -> Iterator[int]:
         """Yield the numbers of the search arm that share a level with `number`, itself first, backwards."""

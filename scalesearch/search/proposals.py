@@ -40,11 +40,22 @@ class Proposals:
         self._asked: list[TrialRecord] = []
 
     def restore(
-        self, number: int, level: float, params: dict[str, Any], notes: dict[str, Any]
+        self,
+        number: int,
+        level: float,
+        params: dict[str, Any],
+        notes: dict[str, Any],
+        result: TrialRecord | None = None,
     ) -> TrialRecord:
-        """Take up a recorded proposal again, as one whose result is not told yet."""
+        """Take up a recorded proposal again, as one whose result is not told yet.
+
+        A result describes its candidate, so that of thousands of trials nothing is fitted again.
+        """
         candidate = self._proposer(number).restore(number, params, notes)
-        trial = self._describe(number, candidate, (self._fit(candidate, level), level), params)
+        if result is None:
+            trial = self._describe(number, candidate, (self._fit(candidate, level), level), params)
+        else:
+            trial = _unfinished(result)
         self._asked.append(trial)
         return trial
 
@@ -116,6 +127,19 @@ class Proposals:
             key=training_key(d, to_document(proxy.network), d.study.seed, rung=0),
             arm=d.arm(number),
         )
+
+
+def _unfinished(result: TrialRecord) -> TrialRecord:
+    """Return a first training as it was before it began."""
+    return replace(
+        result,
+        outcome=Outcome("interrupted"),
+        repeats=None,
+        started=0.0,
+        finished=0.0,
+        worker=0,
+        predicted_seconds=None,
+    )
 
 
 def _named(fit: Fit, name: str) -> Fit:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 SCHEMA = 1
+DOCUMENTS = ("params_drawn", "deployed_network", "proxy_network")  # columns of JSON text
 
 
 def accuracies(trials: Iterable[TrialRecord], number: int) -> list[float]:
@@ -140,10 +141,14 @@ def frame(trials: Iterable[TrialRecord]) -> pd.DataFrame:
     return pd.DataFrame([_row(trial) for trial in trials])
 
 
-def parquet(trials: Iterable[TrialRecord]) -> bytes:
-    """Return the frame as a Parquet file; networks are most of it, and pack well."""
-    table = io.BytesIO()
-    frame(trials).to_parquet(table, index=False, compression="zstd")
+def parquet(trials: Iterable[TrialRecord], *, documents: bool = True) -> bytes:
+    """Return the frame as a Parquet file.
+
+    Without `documents` it lacks the columns of choices and networks, which are most of it.
+    """
+    table, whole = io.BytesIO(), frame(trials)
+    kept = whole if documents else whole.drop(columns=[*DOCUMENTS])
+    kept.to_parquet(table, index=False, compression="zstd")
     return table.getvalue()
 
 

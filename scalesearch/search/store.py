@@ -7,8 +7,9 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,10 @@ from scalesearch.search.records import TrialRecord
 _TRIALS = TypeAdapter(list[TrialRecord])
 RECORD = "record.jsonl"
 LOCK = "driver.lock"
+DYING = 1.0  # seconds that a killed holder may take to be gone
 STUDY = "study.yaml"
+WORK = "work"
+TAKEN = "taken"  # in WORK: weights of other runs' trainings
 
 
 def parse_record(path: Path) -> tuple[list[dict[str, Any]], int]:
@@ -74,6 +78,18 @@ def finished_trials(events: Iterable[Mapping[str, Any]], path: Path) -> list[Tri
         raise InputError(f"{where}: a finished trial is not complete: {first['msg'].lower()}") from error
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses, such as a full disk, into an InputError of one line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {error.strerror or error}; "
+            f"what was finished is kept, and the same command goes on"
+        ) from error
+
+
 class FolderLock:
     """A folder that this process alone writes to while the context lasts."""
 
@@ -99,15 +115,24 @@ class FolderLock:
         self._lock.close()
 
     def _hold(self) -> None:
-        # The kernel frees the lock when its holder dies, however it dies.
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.seek(0)
-            raise RunHeldError(f"{self.folder} is driven by {self._lock.read().strip()}") from error
+        # The kernel frees the lock when its holder dies, however it dies; a child that this one was just
+        # starting holds it until it has begun its own program.
+        end = time.monotonic() + DYING
+        while not self._try():
+            if time.monotonic() >= end:
+                self._lock.seek(0)
+                raise RunHeldError(f"{self.folder} is driven by {self._lock.read().strip()}")
+            time.sleep(0.02)
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._lock.flush()
+
+    def _try(self) -> bool:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 class RunStore:
@@ -134,22 +159,81 @@ class RunStore:
             self.events, good = parse_record(path)
             if good < path.stat().st_size:
                 backup = path.with_suffix(".torn")
-                shutil.copyfile(path, backup)
-                os.truncate(path, good)
+                with writing(backup):
+                    shutil.copyfile(path, backup)
+                    os.truncate(path, good)
                 self._on_repair(f"{path}: the last line was cut off; it was dropped, {backup.name} keeps it")
-        self._record = path.open("a", encoding="utf-8")
+        with writing(path):
+            self._record = path.open("ab", buffering=0)
+            _settle_names(self.folder)
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event; it is on the disk when this returns."""
         entry = {"event": event, **fields}
-        self._record.write(json.dumps(entry) + "\n")
-        self._record.flush()
-        os.fsync(self._record.fileno())
+        with writing(self.folder / RECORD):
+            self._write(json.dumps(entry).encode() + b"\n")
         self.events.append(entry)
+
+    def _write(self, line: bytes) -> None:
+        """Write a whole line to the disk, or nothing of it where the disk is full."""
+        whole = os.fstat(self._record.fileno()).st_size
+        try:
+            while line:
+                line = line[self._record.write(line) :]
+            os.fsync(self._record.fileno())
+        except OSError:
+            with suppress(OSError):  # else the next call repairs it
+                os.ftruncate(self._record.fileno(), whole)
+            raise
 
     def finish(self, trial: TrialRecord) -> None:
         """Write a finished trial."""
         self.append("finished", trial=asdict(trial))
+
+    # Files of trainings
+
+    def open_work(self) -> Path:
+        """Return the folder of trainings' files, without what killed processes left there."""
+        work = self.folder / WORK
+        ended = {trial.key[:16] for trial in self.finished}
+        with writing(work):
+            work.mkdir(exist_ok=True)
+            for path in work.iterdir():
+                if path.name.startswith(".") or (path.suffix == ".checkpoint" and path.stem in ended):
+                    path.unlink()
+        return work
+
+    # Trainings of another run
+
+    def take_over(self, other: RunStore) -> int:
+        """Note another run's trainings, which the driver uses instead of its own; return how many.
+
+        Complete ones: what failed there is tried again here.
+        """
+        known = {trial.key for trial in self.taken}
+        found = (trial for trial in other.finished if trial.complete and trial.repeats is None)
+        valid = {trial.key: trial for trial in found}
+        with writing(self.folder):
+            (self.folder / WORK / TAKEN).mkdir(parents=True, exist_ok=True)
+            for weights in (other.folder / WORK).glob("*.safetensors"):
+                shutil.copyfile(weights, self.folder / WORK / TAKEN / weights.name)
+        for key, trial in valid.items():
+            if key not in known:
+                self.append("taken", trial=asdict(trial))
+        return len(known | valid.keys())
+
+    def take_weights(self, checkpoint: str | None) -> None:
+        """Put the weights of a training that was taken over where its own would be; not all were kept."""
+        if checkpoint is not None:
+            weights = self.folder / WORK / TAKEN / Path(checkpoint).name
+            if weights.is_file():
+                with writing(self.folder):
+                    shutil.copyfile(weights, self.folder / checkpoint)
+
+    @property
+    def taken(self) -> list[TrialRecord]:
+        """The trainings taken over from other runs."""
+        return [TrialRecord.from_json(e["trial"]) for e in self.events if e["event"] == "taken"]
 
     @property
     def finished(self) -> list[TrialRecord]:
@@ -158,7 +242,28 @@ class RunStore:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file in one step: a reader sees the old text or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    """Replace a file in one step: a reader sees the old text or the new one, also after a power failure.
+
+    Raises InputError where the file system refuses; the old text stays.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with writing(path):
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        _settle_names(path.parent)
+
+
+def _settle_names(folder: Path) -> None:
+    """Bring a folder's names to the disk: a file's content alone does not survive a power failure."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,7 +1,8 @@
-"""Files of a training: the checkpoint of a stopped one, the weights of a finished one."""
+"""Files of a training: the checkpoint of one under way, the weights of a finished one."""
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,23 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import nn
 
+EVERY = 60.0  # seconds between the checkpoints of a training that nobody stops
 _PARTS = {"key", "model", "optimizers", "average", "state"}
 
 
-def _temporary(path: Path) -> Path:
+def _replace(path: Path, content: bytes | memoryview) -> None:
+    """Replace a file in one step; OSError leaves the old one, and nothing beside it."""
     # Beside the target, so that replacing it is one atomic step of the file system.
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # else a power failure may leave the name of a file without content
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_checkpoint(path: Path, **parts: Any) -> None:
@@ -25,9 +37,10 @@ def write_checkpoint(path: Path, **parts: Any) -> None:
         path: the file.
         parts: `key`, which names the training; `model`, `optimizers`, `average` and `state`.
     """
-    temporary = _temporary(path)
-    torch.save(parts, temporary)
-    temporary.replace(path)
+    # In memory first: torch reports a full disk as an error that nobody can tell from others.
+    buffer = io.BytesIO()
+    torch.save(parts, buffer)
+    _replace(path, buffer.getbuffer())
 
 
 def read_checkpoint(path: Path, key: str, device: torch.device) -> dict[str, Any]:
@@ -50,6 +63,4 @@ def read_checkpoint(path: Path, key: str, device: torch.device) -> dict[str, Any
 def write_weights(path: Path, model: nn.Module) -> None:
     """Write a model's parameters and buffers as safetensors, named as in `build`, whole or not at all."""
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    temporary = _temporary(path)
-    temporary.write_bytes(save_tensors(tensors))
-    temporary.replace(path)
+    _replace(path, save_tensors(tensors))

@@ -13,7 +13,7 @@ import torch
 from scalesearch.architecture.network import Network
 from scalesearch.outcome import Outcome
 from scalesearch.training.augment import DeviceData
-from scalesearch.training.checkpoint import write_weights
+from scalesearch.training.checkpoint import EVERY, write_weights
 from scalesearch.training.curve import last_quarter
 from scalesearch.training.graph import DEFAULT, Execution
 from scalesearch.training.memory import OutOfMemory, within_memory
@@ -71,7 +71,8 @@ def train(
         seed: of the initial weights, the order of images, augmentation, dropout and drop path.
         device: "cpu" (float32) or a CUDA device (bfloat16 autocast).
         weights: where the trained weights go, as safetensors, named as in `build`.
-        checkpoint: where a stopped training is kept; an existing one is continued, and removed at the end.
+        checkpoint: where a stopped training is kept, and a long one every minute; an existing one is
+            continued, and removed at the end.
         should_stop: asked before every step; when true, the training is checkpointed and ends "interrupted".
         on_progress: told the number of images seen, after every step.
         execution: how steps are carried out.
@@ -147,6 +148,7 @@ def _run(
 ) -> Outcome:
     # Looking at a loss makes the host wait for the device, so on CUDA it is done now and then only.
     look_every = 1 if training.device.type == "cpu" else 32
+    saved = time.monotonic()
     while training.state.step < training.steps:
         if should_stop():
             if checkpoint is not None:
@@ -159,6 +161,9 @@ def _run(
             broken = training.broken_at()
             if broken is not None:
                 return training.outcome(status="failed", reason=f"non-finite loss at image {broken}")
+        if checkpoint is not None and time.monotonic() - saved >= EVERY:
+            training.save(checkpoint)  # for the case that this process is killed
+            saved = time.monotonic()
     return _finish(training, weights)
 
 

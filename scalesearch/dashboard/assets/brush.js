@@ -7,8 +7,6 @@ const MOST_LYING = 9;
 const HEAD = 46; // above standing axes
 const DEPTH = 320;
 
-const countOf = (number) => number.toLocaleString("en");
-
 // A leaf may be called "constructor", which every object inherits.
 const ownValue = ({ choices }, leaf) => (choices && Object.hasOwn(choices, leaf) ? choices[leaf] : undefined);
 
@@ -50,7 +48,7 @@ class ChoiceLines {
     this.ranks = lineRanks(this.rows);
     const kept = new Map([...this.axes.values()].map((axis) => [axis.id, axis.selected]));
     this.axes = new Map(this.allAxes().map((axis) => [axis.id, axis]));
-    for (const [id, selected] of kept) if (this.axes.has(id)) this.axes.get(id).selected = selected;
+    for (const [id, selected] of kept) if (this.axes.has(id)) this.axes.get(id).adopt(selected);
     this.scroll.hidden = !this.rows.length;
     if (!this.rows.length) return this.drawWords(null, false);
     this.layOut();
@@ -231,8 +229,8 @@ class ChoiceLines {
     const all = this.rows.length;
     const found = kept === null ? all : this.rows.reduce((count, { key }) => count + kept.has(key), 0);
     const elsewhere = kept !== null && !live && this.own === null ? ", filtered elsewhere on this page" : "";
-    const none = all === 0 ? "No trial has ended yet." : `${countOf(all)} ${all === 1 ? "trial" : "trials"}`;
-    this.status.textContent = kept === null ? none : `${countOf(found)} of ${countOf(all)} trials${elsewhere}`;
+    const none = all === 0 ? "No trial has ended yet." : `${exactText(all)} ${all === 1 ? "trial" : "trials"}`;
+    this.status.textContent = kept === null ? none : `${exactText(found)} of ${exactText(all)} trials${elsewhere}`;
     this.reset.disabled = kept === null;
     this.more.hidden ||= all === 0;
     this.reset.hidden = all === 0;

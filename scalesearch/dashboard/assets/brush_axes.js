@@ -39,17 +39,6 @@ function compareSlots(one, other) {
   return a >= 4 ? one.value - other.value : other.text.localeCompare(one.text);
 }
 
-function niceTicks(low, high, count) {
-  const rough = (high - low) / count || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= rough * 0.999);
-  const ticks = [];
-  for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-9; at += step) {
-    ticks.push(Math.abs(at) < step * 1e-9 ? 0 : Number(at.toPrecision(12)));
-  }
-  return ticks;
-}
-
 function logTicks(low, high, count) {
   const ticks = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1) {
@@ -164,7 +153,19 @@ class ChoiceAxis {
     return range !== null && number >= range[0] && number <= range[1];
   }
 
-  // Keep what stands between two places.
+  // Keep what another axis of the same choice kept, before it was known what is known now: numbers that stood side
+  // by side may have got a scale.
+  adopt({ range, slots }) {
+    const there = new Set(this.slots.map(({ id }) => id));
+    const gone = [...slots].filter((id) => !there.has(id) && id.startsWith("number:")).map((id) => Number(id.slice(7)));
+    const numbers = this.scale ? [...gone, ...(range ?? [])] : [];
+    this.selected = {
+      range: numbers.length ? [Math.min(...numbers), Math.max(...numbers)] : null,
+      slots: new Set([...slots].filter((id) => there.has(id))),
+    };
+  }
+
+  // Keep what stands between two places; an end beyond all numbers is open, so that later ones pass too.
   keep(from, to) {
     const touched = this.slots.filter((_, at) => {
       const overlap = Math.min(to, (at + 1) * this.band) - Math.max(from, at * this.band);
@@ -172,9 +173,14 @@ class ChoiceAxis {
     });
     const onScale = this.scale !== null && to > this.base + 1e-6;
     this.selected = {
-      range: onScale ? [this.numberAt(Math.max(from, this.base)), this.numberAt(to)] : null,
+      range: onScale ? this.rangeBetween(from, to) : null,
       slots: new Set(touched.map(({ id }) => id)),
     };
+  }
+
+  rangeBetween(from, to) {
+    const { low, high } = this.scale;
+    return [from <= this.placeOf(low) ? -Infinity : this.numberAt(from), to >= this.placeOf(high) ? Infinity : this.numberAt(to)];
   }
 
   toggle(id) {
@@ -192,14 +198,21 @@ class ChoiceAxis {
 
   unclamped(number) {
     const { low, high } = this.scale;
+    if (!Number.isFinite(number)) return number < 0 ? this.base : 1;
     if (high === low) return number < low ? this.base : number > high ? 1 : this.placeOf(number);
     return this.placeOf(number);
+  }
+
+  rangeWords(low, high) {
+    if (low === -Infinity && high === Infinity) return "all numbers";
+    if (low === -Infinity) return `up to ${this.textOf(high)}`;
+    return high === Infinity ? `from ${this.textOf(low)}` : `${this.textOf(low)} to ${this.textOf(high)}`;
   }
 
   words() {
     const { range, slots } = this.selected;
     const kept = this.slots.filter(({ id }) => slots.has(id)).map(({ text }) => text);
-    if (range) kept.push(`${this.textOf(range[0])} to ${this.textOf(range[1])}`);
+    if (range) kept.push(this.rangeWords(...range));
     return kept.length ? `kept: ${kept.join(", ")}` : "all kept";
   }
 }

@@ -4,7 +4,6 @@ const TRAININGS_DRAWN = 8;
 
 const drawer = { dialog: null, body: null, close: null, shown: null, opener: null };
 
-const exactText = (count) => count.toLocaleString("en");
 const multiplierText = (value) => (value === null ? "" : value.toFixed(2));
 const trainingsText = (count) => `${count} ${count === 1 ? "training" : "trainings"}`;
 
@@ -67,15 +66,14 @@ function drawingPart(entry, room) {
 }
 
 const optionText = (value) => (value === undefined || value === null || value === 0 ? "" : String(value));
-const outputText = (size) => (size === null ? "?" : Array.isArray(size) ? size.join("×") : String(size));
 
 function stagesPart(entry) {
   const operators = operatorsOf(entry);
   const named = (chip, text) => element("span", {}, ...(chip ? [chip] : []), element("span", { text }));
   const cells = (part) => ["channels", "repeats", "kernel", "stride", "expand", "se"].map((name) => optionText(part[name]));
-  const stem = ["stem", named(null, "conv"), ...cells({ ...entry.stem, repeats: 1 }), outputText(entry.stem.size)];
+  const stem = ["stem", named(null, "conv"), ...cells({ ...entry.stem, repeats: 1 }), sidesText(entry.stem.size)];
   const stages = entry.stages.map((stage, index) => [
-    String(index + 1), named(operatorChip(operators.indexOf(stage.operator)), stage.operator), ...cells(stage), outputText(stage.size),
+    String(index + 1), named(operatorChip(operators.indexOf(stage.operator)), stage.operator), ...cells(stage), sidesText(stage.size),
   ]);
   const head = entry.head.channels ? [["head", named(null, "conv"), ...cells({ channels: entry.head.channels, repeats: 1, kernel: 1, stride: 1 }), ""]] : [];
   const short = (text, title) => element("abbr", { title, text });

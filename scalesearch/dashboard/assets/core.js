@@ -40,31 +40,7 @@ function choose(key) {
   announce("choose");
 }
 
-// Numbers in words, as theme.py has them.
-
-function withPrefix(value, mostDecimals) {
-  const number = Number(value.toPrecision(3));
-  if (number < 1000) return `${number.toFixed(0)} `;
-  const step = Math.min(Math.floor(Math.floor(Math.log10(number) + 1e-9) / 3), 5);
-  const scaled = number / 1000 ** step;
-  const decimals = Math.max(0, Math.min(mostDecimals, 2 - Math.floor(Math.log10(scaled) + 1e-9)));
-  return `${scaled.toFixed(decimals)} ${" kMGTP"[step]}`;
-}
-
-const flopsText = (flops) => `${withPrefix(flops, 2)}FLOPs`;
-const countText = (count) => withPrefix(count, 1).trimEnd();
-const percentText = (share) => `${(100 * share).toFixed(1)} %`;
-
-function secondsText(seconds) {
-  const whole = Math.round(seconds);
-  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  if (hours) return `${hours} h ${minutes} min`;
-  return minutes ? `${minutes} min ${rest} s` : `${rest} s`;
-}
-
 // Drawing
-
-const figureBox = (id) => sections.get(id)?.box ?? null;
 
 // Plotly writes arrays of numbers as base64.
 function plain(array) {
@@ -92,7 +68,7 @@ function chosenRing(traces) {
     const index = trialKeys(trace)?.indexOf(state.chosen) ?? -1;
     if (index < 0 || !trace.x || !trace.y || (trace.type ?? "scatter") !== "scatter") continue;
     return [{
-      type: "scatter", mode: "markers", x: [plain(trace.x)[index]], y: [plain(trace.y)[index]],
+      type: "scatter", mode: "markers", uid: "chosen", x: [plain(trace.x)[index]], y: [plain(trace.y)[index]],
       xaxis: trace.xaxis, yaxis: trace.yaxis, hoverinfo: "skip", showlegend: false,
       marker: { symbol: "circle-open", size: 20, color: "#7D8794", line: { width: 3 } },
     }];
@@ -100,16 +76,36 @@ function chosenRing(traces) {
   return [];
 }
 
-// Plotly keeps a reader's zoom only while the data ask for the same range; here it outlives new data.
+// A panel may leave trials out, for their number or for what they lack; the chosen one is then missed.
+function absentText(traces) {
+  const keys = traces.flatMap((trace) => trialKeys(trace) ?? []);
+  const entry = entries.get(state.chosen);
+  return entry && keys.some((key) => entries.has(key)) && !keys.includes(entry.key) ? `Trial ${entry.number} is not drawn here.` : "";
+}
+
+// Plotly keeps a reader's zoom only while the data ask for the same range; here it outlives new data. An axis that
+// is set back follows the data again: Plotly gives it a range that data asked for at some time, maybe of another view.
+// Returns whether one was.
 function rememberZoom(part, changes) {
   const zoom = part.zooms.get(part.view) ?? {};
+  const zoomedAxes = Object.keys(zoom).length;
   for (const [change, value] of Object.entries(changes)) {
     const [axis, what] = change.split(".");
     if (what?.startsWith("range[")) zoom[axis] = part.box._fullLayout[axis].range.slice();
     else if (what === "range") zoom[axis] = value;
     else if (what === "autorange") delete zoom[axis];
+    if (part.asked.has(rangeName(axis, zoom[axis]))) delete zoom[axis];
   }
   part.zooms.set(part.view, zoom);
+  return Object.keys(zoom).length < zoomedAxes;
+}
+
+const rangeName = (axis, range) => JSON.stringify([axis, range]);
+
+function noteRanges(part, view) {
+  for (const [axis, { range }] of Object.entries(view.figure.layout)) {
+    if (range && axis.includes("axis")) part.asked.add(rangeName(axis, plain(range)));
+  }
 }
 
 function zoomed(layout, zoom = {}) {
@@ -119,20 +115,29 @@ function zoomed(layout, zoom = {}) {
 
 function drawFigure(panel, part) {
   const view = panel.views.find((one) => one.name === part.view) ?? panel.views[0];
-  const traces = view.figure.data.map(filtered);
+  const place = panel.views.indexOf(view);
+  // By these names Plotly keeps what the legend hides, whatever comes and goes.
+  const traces = view.figure.data.map((trace, index) => ({ uid: `trace-${place}-${index}`, ...filtered(trace) }));
+  const ring = chosenRing(traces);
   const narrow = part.box.clientWidth < NARROW;
+  // Plotly writes a reader's changes into what it is given.
   const layout = {
-    ...zoomed(view.figure.layout, part.zooms.get(part.view)),
+    ...zoomed(structuredClone(view.figure.layout), part.zooms.get(part.view)),
     template: page.templates[state.mode],
     width: part.box.clientWidth,
     height: view.figure.layout.height + (narrow ? 90 : 0),
-    uirevision: view.name,
+    uirevision: `view:${view.name}`,
   };
+  part.panel = panel;
+  noteRanges(part, view);
   part.explain(view.caption);
-  Plotly.react(part.box, [...traces, ...chosenRing(traces)], layout, page.config);
+  part.absent.textContent = absentText(traces);
+  Plotly.react(part.box, [...traces, ...ring], layout, page.config);
   if (part.listening) return;
   part.listening = true;
-  part.box.on("plotly_relayout", (changes) => rememberZoom(part, changes));
+  part.box.on("plotly_relayout", (changes) => {
+    if (rememberZoom(part, changes)) requestAnimationFrame(() => drawPanel(part.panel));
+  });
   part.box.on("plotly_hover", (event) => {
     const point = event.points.find((one) => one.customdata !== undefined);
     if (point) showTooltip(entryOf(point.customdata), event.event);
@@ -183,12 +188,13 @@ function makePart(panel) {
   const box = element("div", { id: panel.id, class: panel.kind });
   const labelled = { class: `card panel ${panel.width}`, "aria-labelledby": heading.id };
   const head = element("div", { class: "head" }, heading, views);
-  const section = element("section", labelled, head, caption, more, box);
+  const absent = element("p", { class: "quiet absent", role: "status" });
+  const section = element("section", labelled, head, caption, more, absent, box);
   const explain = (text) => {
     caption.textContent = text;
     fits();
   };
-  return { section, heading, explain, views, box, view: panel.views[0]?.name, zooms: new Map(), listening: false };
+  return { section, heading, explain, absent, views, box, view: panel.views[0]?.name, zooms: new Map(), asked: new Set(), listening: false };
 }
 
 function drawPanel(panel) {

@@ -50,7 +50,7 @@ function operatorChip(index) {
 }
 
 const operatorsOf = (entry) => [...new Set(entry.stages.map((stage) => stage.operator))];
-const sizeText = (size) => (Array.isArray(size) ? size.join("×") : size === null ? "?" : `${size}×${size}`);
+const sizeText = (size) => sidesText(Number.isInteger(size) ? [size, size] : size);
 const sideOf = (size) => (Array.isArray(size) ? size.at(-1) : size);
 
 function sizeLines(size) {
@@ -136,13 +136,6 @@ function networkDrawing(entry, room) {
 
 // Learning curves
 
-function ticksTo(highest, most) {
-  const rough = highest / most;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((times) => times * power).find((one) => one >= rough);
-  return Array.from({ length: Math.floor(highest / step + 1e-9) + 1 }, (_, index) => index * step);
-}
-
 function curvePath(curve, across, up) {
   let pen = "M";
   return curve
@@ -172,11 +165,11 @@ function curveChart(trainings, width) {
   const highest = Math.max(...points.map(([, loss]) => loss), 1e-9) * 1.04;
   const across = (images) => left + ((width - left - right) * images) / farthest;
   const up = (loss) => height - bottom - ((height - top - bottom) * loss) / highest;
-  const rows = ticksTo(highest, 5).map((loss) => [
+  const rows = niceTicks(0, highest, 5).map((loss) => [
     svg("line", { x1: left, x2: width - right, y1: up(loss), y2: up(loss), class: "gridline" }),
     svg("text", { x: left - 6, y: up(loss) + 4, class: "quiet end", text: String(Number(loss.toPrecision(3))) }),
   ]);
-  const columns = ticksTo(farthest, 4).map((images) =>
+  const columns = niceTicks(0, farthest, 4).filter(Number.isInteger).map((images) =>
     svg("text", { x: across(images), y: height - bottom + 15, class: "quiet", text: countText(images).replace(".0 ", " ") }),
   );
   const lines = trainings.map((training, index) =>

@@ -1,5 +1,7 @@
 // The page begins: its own data where it carries them, else whatever `scalesearchUpdate` is given.
 
+const PATIENCE = 20_000; // milliseconds until a server that says nothing is missed
+
 async function unpack(text) {
   const bytes = Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -29,6 +31,50 @@ async function updateAll(text) {
   update(data);
 }
 
-window.scalesearchUpdate = updateAll;
+// What hinders the page, above all else; no words where nothing does.
+const troubles = { data: "", server: "" };
+
+function tell(kind, words) {
+  troubles[kind] = words;
+  const box = document.getElementById("trouble");
+  const all = Object.values(troubles).filter(Boolean).join(" ");
+  if (box.textContent !== all) box.textContent = all;
+  box.hidden = !all;
+}
+
+async function take(unpacked) {
+  try {
+    await unpacked();
+    tell("data", "");
+  } catch (error) {
+    tell("data", `The data of this page cannot be read: ${error.message}.`);
+  }
+}
+
+// Unpacking takes its time; no text may overtake one that came before it.
+let last = Promise.resolve();
+window.scalesearchUpdate = (text) => {
+  last = last.then(() => take(() => updateAll(text)));
+};
+
+// Dash never asks again after a request without any answer, so that one stands in for it.
+function watchServer() {
+  const ask = window.fetch;
+  let answered = new Date();
+  const silent = () => tell("server", `No answer from the server since ${answered.toLocaleTimeString()}: what is shown may be old.`);
+  window.fetch = async (...request) => {
+    const late = setTimeout(silent, PATIENCE);
+    const answer = await ask(...request).catch(() => new Response(null, { status: 503 }));
+    clearTimeout(late);
+    if (!answer.ok) silent();
+    else {
+      answered = new Date();
+      tell("server", "");
+    }
+    return answer;
+  };
+}
+
 const carried = document.getElementById("data");
-if (carried) unpack(carried.textContent).then(update);
+if (carried) take(async () => update(await unpack(carried.textContent)));
+else watchServer();

@@ -11,7 +11,7 @@ const TABLE_COLUMNS = [
   { name: "arm", value: (e) => e.arm },
   { name: "level", number: true, value: (e) => numberOr(e.level), text: (e) => flopsText(e.level) },
   { name: "accuracy", number: true, value: (e) => numberOr(e.accuracy), text: (e) => percentText(e.accuracy), narrow: true },
-  { name: "interval", number: true, value: (e) => numberOr(e.finalist?.low), text: intervalText },
+  { name: "trained again", saved: "repeated_accuracy", number: true, value: (e) => numberOr(e.finalist?.accuracy), text: againText },
   { name: "FLOPs", number: true, value: (e) => numberOr(e.deployed.flops), text: (e) => flopsText(e.deployed.flops), narrow: true },
   { name: "params", number: true, value: (e) => numberOr(e.deployed.params), text: (e) => countText(e.deployed.params) },
   { name: "activations", number: true, value: (e) => numberOr(e.deployed.activations), text: (e) => countText(e.deployed.activations) },
@@ -21,8 +21,8 @@ const TABLE_COLUMNS = [
 const RUN_COLUMN = { name: "run", value: (e) => page.runs[e.run] ?? String(e.run), narrow: true };
 // What a saved table has besides.
 const SAVED_COLUMNS = [
+  { name: "interval_low", value: (e) => numberOr(e.finalist?.low) },
   { name: "interval_high", value: (e) => numberOr(e.finalist?.high) },
-  { name: "repeated_accuracy", value: (e) => numberOr(e.finalist?.accuracy) },
   { name: "repeated_trainings", value: (e) => numberOr(e.finalist?.seeds) },
   { name: "worker", value: (e) => numberOr(e.worker) },
   { name: "name", value: (e) => e.name },
@@ -33,8 +33,9 @@ function statusText(entry) {
   return entry.reason ? `${entry.status}: ${entry.reason}` : entry.status;
 }
 
-function intervalText({ finalist }) {
-  return `${percentText(finalist.low)} to ${percentText(finalist.high)}, n = ${finalist.seeds}`;
+// The mean over fresh seeds on other images: not the number that the search chose by.
+function againText({ finalist: { accuracy, low, high, seeds } }) {
+  return `${percentText(accuracy)} (${percentText(low)} to ${percentText(high)}), n = ${seeds}`;
 }
 
 const tableColumns = () => (page.runs.length > 1 ? [RUN_COLUMN, ...TABLE_COLUMNS] : TABLE_COLUMNS);
@@ -55,18 +56,21 @@ function compareBy(column, descending) {
   };
 }
 
-// A spreadsheet would run a text that begins like a formula; a number that is below zero stays one.
+// A spreadsheet would run a text that begins like a formula, and one that divides at semicolons or tabs a part of a
+// text too; a number that is below zero stays one.
+const FORMULA = /(?<=^|[;\t\r\n])(?=["\s]*[=+\-@]|[\t\r])/g;
+
 function csvCell(value) {
   if (value === null || value === undefined) return "";
   if (typeof value === "number") return String(value);
-  const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const text = String(value).replace(FORMULA, "'");
+  return /[",;\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 // RFC 4180; numbers as the page has them, accuracies as fractions.
 function csvOf(rows) {
   const columns = [...tableColumns(), ...SAVED_COLUMNS];
-  const head = columns.map((column) => (column.name === "interval" ? "interval_low" : column.name));
+  const head = columns.map((column) => column.saved ?? column.name);
   const lines = rows.map((entry) => columns.map((column) => csvCell(column.value(entry))).join(","));
   return `${[head.join(","), ...lines].join("\r\n")}\r\n`;
 }
@@ -181,17 +185,16 @@ class TrialTable {
   }
 
   drawWords(shown) {
-    const count = (number) => number.toLocaleString("en");
     const all = entries.size;
-    const kept = state.filter === null ? "" : `; the page's filter keeps ${count(state.filter.size)}`;
+    const kept = state.filter === null ? "" : `; the page's filter keeps ${exactText(state.filter.size)}`;
     const none = all === 0 ? "No trial has ended yet." : "No trial fits the filter.";
-    this.status.textContent = this.rows.length ? `${count(this.rows.length)} of ${count(all)} trials${kept}` : none;
+    this.status.textContent = this.rows.length ? `${exactText(this.rows.length)} of ${exactText(all)} trials${kept}` : none;
     this.scroll.hidden = this.rows.length === 0;
     this.pages.hidden = this.rows.length <= TABLE_PAGE;
-    this.place.textContent = `${count(this.first + 1)} to ${count(this.first + shown)}`;
+    this.place.textContent = `${exactText(this.first + 1)} to ${exactText(this.first + shown)}`;
     this.back.disabled = this.first === 0;
     this.next.disabled = this.first + shown >= this.rows.length;
-    this.csv.textContent = this.rows.length === all ? "CSV (all trials)" : `CSV (${count(this.rows.length)} rows)`;
+    this.csv.textContent = this.rows.length === all ? "CSV (all trials)" : `CSV (${exactText(this.rows.length)} rows)`;
     this.csv.disabled = this.rows.length === 0;
     this.parquet.hidden = !page.parquet;
     this.brush.textContent = state.filter === null ? "Filter the page to these rows" : "Clear the page's filter";

@@ -2,7 +2,6 @@
 
 const POINTER_GAP = 14; // pixels
 
-const resolutionText = (resolution) => (Array.isArray(resolution) ? resolution.join("×") : `${resolution} px`);
 const memberText = (member) => `${flopsText(member.flops)}, ${resolutionText(member.resolution)}`;
 
 let tooltip = null;

@@ -9,9 +9,7 @@ import plotly.graph_objects as go
 
 from scalesearch.architecture.scaling import Coefficients
 from scalesearch.dashboard.describe import label, nothing_yet
-from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context
-from scalesearch.dashboard.panels.framing import MOST
-from scalesearch.dashboard.panels.shares import (
+from scalesearch.dashboard.panels.coefficients_data import (
     FixedBase,
     Map,
     Place,
@@ -21,6 +19,8 @@ from scalesearch.dashboard.panels.shares import (
     coefficient_map,
     fixed_base,
 )
+from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context
+from scalesearch.dashboard.panels.framing import MOST
 from scalesearch.dashboard.theme import (
     BLUE,
     GREEN,

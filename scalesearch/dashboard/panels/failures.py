@@ -9,7 +9,7 @@ from textwrap import wrap
 
 import plotly.graph_objects as go
 
-from scalesearch.dashboard.describe import label, one_line
+from scalesearch.dashboard.describe import failure_reasons, label, one_line, rung_text
 from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context
 from scalesearch.dashboard.theme import BLUE, GREEN, MUTED, PURPLE, VERMILLION, empty_figure, figure
 from scalesearch.search.records import TrialRecord
@@ -61,8 +61,6 @@ class FailureData:
 
 def failure_data(trials: Sequence[TrialRecord], rungs: Sequence[int] = ()) -> FailureData:
     """Count reasons and fates; `rungs` are the training images of each rung, as far as they are known."""
-    own = [t for t in trials if t.outcome.status == "failed" and t.repeats is None]
-    reasons = Counter(one_line(t.outcome.reason or "no reason recorded", 2000) for t in own)
     reached: dict[int, int] = {}
     fates: dict[int | None, Counter[str]] = {}
     for t in trials:
@@ -73,7 +71,7 @@ def failure_data(trials: Sequence[TrialRecord], rungs: Sequence[int] = ()) -> Fa
         fates.setdefault(at, Counter())[_fate(t, reached.get(t.number, 0))] += 1
     order = sorted(rung for rung in fates if rung is not None) + ([None] if None in fates else [])
     found = (Rung(at, None if at is None or at >= len(rungs) else rungs[at], fates[at]) for at in order)
-    return FailureData(tuple(reasons.most_common()), tuple(found))
+    return FailureData(tuple(failure_reasons(trials, 2000)), tuple(found))
 
 
 def _fate(trial: TrialRecord, reached: int) -> str:
@@ -173,4 +171,4 @@ def _by_rung(data: FailureData, context: Context) -> go.Figure:
 def _rung_name(rung: Rung) -> str:
     if rung.rung is None:
         return "re-trainings"
-    return f"rung {rung.rung}" + (f"<br>{rung.images:,} images" if rung.images is not None else "")
+    return rung_text(rung.rung) + (f"<br>{rung.images:,} images" if rung.images is not None else "")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import plotly.graph_objects as go
+from pydantic import Field
 
 from scalesearch.dashboard.describe import label, nothing_yet, scored
 from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context
@@ -124,7 +126,7 @@ def importance_panel(
     trials: Sequence[TrialRecord],
     *,
     context: Context = NOTHING_KNOWN,
-    top: int = 15,
+    top: Annotated[int, Field(ge=1)] = 15,
 ) -> go.Figure:
     """Draw the `top` leaves by their share, the most important one first."""
     found = effects(trials)

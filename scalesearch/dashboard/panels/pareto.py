@@ -13,7 +13,7 @@ from scalesearch.dashboard.describe import label, nothing_yet
 from scalesearch.dashboard.panels.alike import alike
 from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context
 from scalesearch.dashboard.panels.framing import accuracy_range, thinned
-from scalesearch.dashboard.panels.front import (
+from scalesearch.dashboard.panels.pareto_data import (
     AXES,
     FLOPS,
     SECONDS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scalesearch.dashboard.describe import label
 from scalesearch.dashboard.panels.context import Context
-from scalesearch.dashboard.panels.front import Axis, ParetoData
+from scalesearch.dashboard.panels.pareto_data import Axis, ParetoData
 
 
 def images_text(context: Context, rung: int) -> str:

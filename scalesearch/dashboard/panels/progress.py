@@ -8,16 +8,16 @@ import numpy as np
 import plotly.graph_objects as go
 
 from scalesearch.dashboard.describe import label, level_text, nothing_yet
-from scalesearch.dashboard.panels.advance import (
-    PAUSE,
+from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context
+from scalesearch.dashboard.panels.framing import MOST, accuracy_range, thinned
+from scalesearch.dashboard.panels.pauses import time_unit
+from scalesearch.dashboard.panels.progress_data import (
     LevelProgress,
     ProgressData,
     Volume,
     progress_data,
     steps,
 )
-from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context
-from scalesearch.dashboard.panels.framing import MOST, accuracy_range, thinned
 from scalesearch.dashboard.theme import (
     DASHES,
     MUTED,
@@ -89,8 +89,7 @@ def _unit(data: ProgressData, clock: str) -> tuple[float, str]:
     if clock == "images":
         return 1, f"training images, of all trainings{each}"
     last = max(line.ends[clock] for line in data.lines)
-    units = ((3 * 3600, 3600, "hours"), (300, 60, "minutes"), (0, 1, "seconds"))
-    unit, name = next((unit, name) for least, unit, name in units if last >= least)
+    unit, name = time_unit(last)
     return unit, f"time since the first training began ({name})"
 
 
@@ -211,9 +210,8 @@ def _control_words(clock: str) -> str:
 
 
 def _pause_words(pauses: Sequence[float]) -> str:
-    limit = f"more than {PAUSE / 60:.0f} min without a training"
     if not pauses:
-        return f"The run was never stopped for {limit}."
-    many = f"{len(pauses)} pauses" if len(pauses) > 1 else "A pause"
+        return "There was no long time without a training of the search."
+    many = f"{len(pauses)} times" if len(pauses) > 1 else "A time"
     verb = "are" if len(pauses) > 1 else "is"
-    return f"{many} of {limit}, {seconds_text(sum(pauses))} in all, {verb} left out."
+    return f"{many} without a training of the search, {seconds_text(sum(pauses))} in all, {verb} left out."

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from scalesearch.dashboard.describe import label, level_text, nothing_yet
 from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context
-from scalesearch.dashboard.panels.families import (
+from scalesearch.dashboard.panels.scaling_data import (
     BEST_OF_LEVEL,
     Curve,
     Family,

@@ -11,8 +11,9 @@ from scalesearch.search.records import TrialRecord
 TITLE = "All trials"
 CAPTION = (
     "A row is a candidate. Accuracy is its proxy's on validation images, at the longest training that it "
-    "had; the interval is there where it was trained again with fresh seeds. FLOPs, params and activations "
-    "are the deployed network's."
+    "had. Where it was trained again with fresh seeds, their mean stands with its 95 % interval, on other "
+    "validation images. FLOPs, params and activations are the deployed network's. A saved Parquet file "
+    "lacks the choices and the networks' documents; trials.parquet in the run's folder has them."
 )
 
 

@@ -8,7 +8,8 @@ from statistics import median
 import plotly.graph_objects as go
 
 from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context
-from scalesearch.dashboard.panels.lanes import (
+from scalesearch.dashboard.panels.pauses import time_unit
+from scalesearch.dashboard.panels.timeline_data import (
     AGAIN,
     CONTROL,
     FAILED,
@@ -41,7 +42,6 @@ LOOKS = {
 }
 RUNG_LOOKS = ((BLUE, ""), (GREEN, "/"), (BLUE, "|"), (GREEN, "+"))
 HEIGHT = 0.8  # of a bar, where 1 is the distance of two rows
-UNITS = ((2 * 3600.0, 3600.0, "hours"), (120.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 
 
 def timeline(trials: Sequence[TrialRecord], *, context: Context = NOTHING_KNOWN) -> go.Figure:
@@ -52,7 +52,7 @@ def timeline(trials: Sequence[TrialRecord], *, context: Context = NOTHING_KNOWN)
         return empty_figure(TITLE, words)
     many = len(data.bars) > MOST_BARS
     fig = figure(TITLE, _caption(data, many), height=min(640, 190 + 34 * len(data.workers)))
-    unit, name = next((unit, name) for least, unit, name in UNITS if data.span >= least)
+    unit, name = time_unit(data.span)
     (_add_slices if many else _add_bars)(fig, data, context, unit)
     _add_pauses(fig, data, unit)
     # The words at a pause stand above the rows, and below the buttons of the picture.
@@ -96,12 +96,16 @@ def _caption(data: TimelineData, many: bool) -> str:
 
 
 def _look(kind: str) -> tuple[str, str]:
-    return LOOKS[kind] if kind in LOOKS else RUNG_LOOKS[int(kind.split()[1]) % len(RUNG_LOOKS)]
+    return LOOKS[kind] if kind in LOOKS else RUNG_LOOKS[_rung(kind) % len(RUNG_LOOKS)]
+
+
+def _rung(kind: str) -> int:
+    return int(kind.split()[1]) - 1
 
 
 def _named(kind: str, rungs: Sequence[int]) -> str:
     """Return the kind with the length of its trainings, where it is known."""
-    rung = None if kind in LOOKS else int(kind.split()[1])
+    rung = None if kind in LOOKS else _rung(kind)
     return kind if rung is None or rung >= len(rungs) else f"{kind}, {rungs[rung]:,} images"
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 from scalesearch.dashboard.describe import label, level_text, nothing_yet
-from scalesearch.dashboard.panels.agreement import (
+from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context
+from scalesearch.dashboard.panels.framing import thinned
+from scalesearch.dashboard.panels.trust_data import (
     STATIC,
     Comparison,
     Signal,
@@ -16,8 +18,6 @@ from scalesearch.dashboard.panels.agreement import (
     recorded_signals,
     trust_data,
 )
-from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context
-from scalesearch.dashboard.panels.framing import thinned
 from scalesearch.dashboard.theme import MUTED, PALETTE, SYMBOLS, empty_figure, figure
 from scalesearch.search.ranking import FEWEST_FOR_VERDICT, FEWEST_NETWORKS
 from scalesearch.search.records import TrialRecord

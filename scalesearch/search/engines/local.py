@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import multiprocessing
+import os
 import signal
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from scalesearch.errors import InputError
 from scalesearch.outcome import Outcome
 from scalesearch.search.engines import Evaluate, Event, Finished, Job, Progress
 
@@ -19,12 +25,39 @@ PR_SET_PDEATHSIG = 1
 STOP = "stop"
 # A terminal, `timeout` and a batch system send these to the whole group; the driver says what is to be done.
 SIGNALS = signal.SIGINT, signal.SIGTERM
+ATTEMPTS = 3  # of a training whose process dies under it: the machine may be to blame, or the training
+STARTS = 3  # processes that die one after the other before they can evaluate anything
+HANGING = 600.0  # seconds without a step after which a training hangs; compiling one takes minutes
+AWAY = 1.0  # seconds that a driver which was itself suspended may hold against a training
+# The file system refuses: that is no fault of the training, and the next one would meet the same.
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """A line for whoever watches the run."""
+
+    line: str
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """What the file system refused to an evaluating process."""
+
+    reason: str
+
+
+def _complain(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _die_with_parent() -> None:
     # Linux only: a driver that is killed leaves no training behind.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:  # it died before that call
+        os._exit(1)
 
 
 def _serve(make_evaluate: Callable[[], Evaluate], pipe: Connection) -> None:
@@ -43,7 +76,7 @@ def _serve(make_evaluate: Callable[[], Evaluate], pipe: Connection) -> None:
         pipe.send(_run(evaluate, job, pipe))
 
 
-def _run(evaluate: Evaluate, job: Job, pipe: Connection) -> Outcome:
+def _run(evaluate: Evaluate, job: Job, pipe: Connection) -> Outcome | _Refused:
     stopped = False
 
     def should_stop() -> bool:
@@ -53,10 +86,38 @@ def _run(evaluate: Evaluate, job: Job, pipe: Connection) -> Outcome:
             stopped = True
         return stopped
 
-    try:
+    def attempt() -> Outcome:
         return evaluate(job, should_stop, lambda images: pipe.send(Progress(job.number, images)))
+
+    checkpoint = Path(job.checkpoint)
+    continues = checkpoint.is_file()
+    try:
+        try:
+            return attempt()
+        except Exception as error:
+            if not continues or _refusal(error, job):
+                raise
+            pipe.send(_Said(_set_aside(checkpoint, error)))
+            return attempt()
     except Exception as error:
-        return Outcome("failed", f"{type(error).__name__}: {' '.join(str(error).split())}", seed=job.seed)
+        return _refusal(error, job) or Outcome("failed", _described(error), seed=job.seed)
+
+
+def _set_aside(checkpoint: Path, error: Exception) -> str:
+    """Keep a checkpoint that a training cannot continue from, and say so."""
+    backup = checkpoint.with_suffix(".damaged")
+    checkpoint.replace(backup)
+    return f"{_described(error)}; this training begins again, {backup.name} keeps the file"
+
+
+def _refusal(error: Exception, job: Job) -> _Refused | None:
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        return _Refused(f"{error.filename or Path(job.weights).parent} cannot be written: {error.strerror}")
+    return None
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 class _Worker:
@@ -66,7 +127,9 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.number = number
         self.job: Job | None = None
-        self.ready = False
+        self.attempt = 0
+        self.silent = 0.0  # seconds since it was last heard of
+        self.ready = self.stopped = self.hung = False
         self.pipe, theirs = context.Pipe()
         self.process: Any = context.Process(target=_serve, args=(make_evaluate, theirs), daemon=True)
         # A child hears none of them while it starts either: the mask is inherited, and `_serve` ignores them.
@@ -77,7 +140,15 @@ class _Worker:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
-    def send(self, message: Any) -> None:
+    def begin(self, job: Job, attempt: int) -> None:
+        self.job, self.attempt, self.silent, self.stopped = job, attempt, 0.0, False
+        self._send(job)
+
+    def stop(self) -> None:
+        self.stopped = True
+        self._send(STOP)
+
+    def _send(self, message: Any) -> None:
         # A process that has just died is heard of by the next `wait`.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send(message)
@@ -89,10 +160,23 @@ class _Worker:
 
 
 class LocalEngine:
-    """Runs jobs in `workers` processes, each of which builds its evaluator once."""
+    """Runs jobs in `workers` processes, each of which builds its evaluator once.
 
-    def __init__(self, workers: int, make_evaluate: Callable[[], Evaluate]) -> None:
-        self._count, self._make = workers, make_evaluate
+    A training whose process dies is tried again in a fresh one, from its checkpoint if it has one; after
+    `ATTEMPTS` deaths it is failed. A training that takes no step for `patience` seconds is ended and
+    failed. `say` is told of what was repaired.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        make_evaluate: Callable[[], Evaluate],
+        patience: float = HANGING,
+        say: Callable[[str], None] = _complain,
+    ) -> None:
+        self._count, self._make, self._patience, self._say = workers, make_evaluate, patience, say
+        self._stillborn = 0
+        self._looked = time.monotonic()
 
     def __enter__(self) -> Self:
         self._workers = [_Worker(number, self._make) for number in range(self._count)]
@@ -112,14 +196,16 @@ class LocalEngine:
     def submit(self, job: Job) -> None:
         """Give a job to an idle process, if possible to one that has finished starting."""
         idle = [worker for worker in self._workers if worker.job is None]
-        worker = max(idle, key=lambda one: one.ready)
-        worker.job = job
-        worker.send(job)
+        max(idle, key=lambda one: one.ready).begin(job, attempt=1)
 
     def wait(self, seconds: float) -> list[Event]:
-        """Return what has happened, waiting at most this long for something."""
+        """Return what has happened, waiting at most this long for something.
+
+        Raises InputError where processes die while they start, or the file system refuses their files.
+        """
         readable = wait([worker.pipe for worker in self._workers], timeout=max(0.0, seconds))
         events = [self._hear(worker) for worker in self._workers if worker.pipe in readable]
+        self._end_hung(max(0.0, seconds))
         return [event for event in events if event is not None]
 
     def _hear(self, worker: _Worker) -> Event | None:
@@ -127,26 +213,65 @@ class LocalEngine:
             message = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
             return self._replace(worker)
+        worker.silent = 0.0
         if message is None:
-            worker.ready = True
+            worker.ready, self._stillborn = True, 0
             return None
         if isinstance(message, Progress):
             return message
+        if isinstance(message, _Said):
+            self._say(message.line)
+            return None
+        if isinstance(message, _Refused):
+            raise InputError(f"{message.reason}; what was finished is kept, and the same command goes on")
         job, worker.job = worker.job, None
         assert job is not None, "an outcome comes only for a job"
         return Finished(job.number, message, worker.number)
 
+    def _end_hung(self, asked: float) -> None:
+        """Kill processes that are silent for too long; the next `wait` hears of it.
+
+        Only time in which this process listened counts: it may have been suspended together with them.
+        """
+        now = time.monotonic()
+        listened, self._looked = min(now - self._looked, asked + AWAY), now
+        for worker in self._workers:
+            worker.silent += listened
+            # What a process imports and opens before its first training may lie on a slow disk.
+            patience = self._patience if worker.ready else HANGING
+            if worker.job is not None and worker.silent >= patience:
+                worker.hung = True
+                worker.process.kill()
+
     def _replace(self, worker: _Worker) -> Finished | None:
-        reason = f"the evaluating process ended by {worker.death()}"
+        death = worker.death()
+        reason = f"the evaluating process ended by {death}"
         if not worker.ready:
-            raise RuntimeError(f"{reason} while it started")
-        self._workers[worker.number] = _Worker(worker.number, self._make)
+            self._count_stillborn(reason)
+        elif worker.hung:
+            reason = f"no progress for {self._patience:g} s"
+        self._workers[worker.number] = fresh = _Worker(worker.number, self._make)
         if worker.job is None:
             return None
-        return Finished(worker.job.number, Outcome("failed", reason, seed=worker.job.seed), worker.number)
+        if worker.stopped:
+            return Finished(worker.job.number, Outcome("interrupted", seed=worker.job.seed), worker.number)
+        if worker.ready and (worker.hung or worker.attempt == ATTEMPTS):
+            outcome = Outcome("failed", reason, seed=worker.job.seed)
+            return Finished(worker.job.number, outcome, worker.number)
+        # A process that died while it started had not begun the training.
+        fresh.begin(worker.job, worker.attempt + worker.ready)
+        return None
+
+    def _count_stillborn(self, reason: str) -> None:
+        self._stillborn += 1
+        if self._stillborn == STARTS:
+            raise InputError(
+                f"{STARTS} evaluating processes in a row died while they started, the last one as {reason}; "
+                f"what was finished is kept, and the same command goes on"
+            )
 
     def stop(self) -> None:
         """Ask every running training to write its checkpoint and end as interrupted."""
         for worker in self._workers:
             if worker.job is not None:
-                worker.send(STOP)
+                worker.stop()

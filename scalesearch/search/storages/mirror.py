@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -26,6 +25,8 @@ from scalesearch.search.storages.trials import stands_for_its_candidate
 from scalesearch.search.study import Definition
 
 RETRY = 30.0  # seconds until a storage that went away is tried again
+SILENCE = 45.0  # seconds after which a storage that answers nothing is given up at the end of a call
+SILENCE_AT_STOP = 3.0
 AWAY = AwayError, StorageInternalError, SQLAlchemyError
 
 
@@ -79,6 +80,7 @@ class Mirror:
         self._wake = threading.Event()
         self._closing = self._hurried = self._told = False
         self._away_since: float | None = None
+        self._failure: BaseException | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -91,8 +93,9 @@ class Mirror:
         except BaseException:
             self._target.close()
             raise
-        self._threads = ThreadPoolExecutor(1, "storage")
-        self._work = self._threads.submit(self._serve)
+        # A daemon: a server that never answers must not keep the process alive.
+        self._thread = threading.Thread(target=self._serve, name="storage", daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(
@@ -100,15 +103,27 @@ class Mirror:
     ) -> None:
         self._closing, self._hurried = True, error is not None
         self._wake.set()
-        self._threads.shutdown()
-        self._target.close()
+        if self._ended():
+            self._target.close()
         missing = len(self._trials) - self._written
         if missing:
             self._say(
                 f"{self._target.address.shown} lacks {missing} of {len(self._trials)} trials, which the run "
                 "folder holds; the next call with --storage writes them"
             )
-        self._work.result()
+        if self._failure is not None:
+            raise self._failure
+
+    def _ended(self) -> bool:
+        """Wait for the thread while it gets on; return whether it came to its end."""
+        written, since = self._written, time.monotonic()
+        while self._thread.is_alive():
+            self._thread.join(0.1)
+            if self._written > written:
+                written, since = self._written, time.monotonic()
+            if time.monotonic() - since > (SILENCE_AT_STOP if self._stopping() else SILENCE):
+                return False
+        return True
 
     def add(self, trial: TrialRecord) -> None:
         """Take a trial that the record holds."""
@@ -119,6 +134,12 @@ class Mirror:
     # In the thread
 
     def _serve(self) -> None:
+        try:
+            self._follow()
+        except BaseException as error:  # raised again where the run ends, which it must not stop
+            self._failure = error
+
+    def _follow(self) -> None:
         while True:
             closing = self._closing  # what was added before it was set is written below
             if closing or self._due():

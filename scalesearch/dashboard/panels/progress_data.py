@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from scalesearch.dashboard.describe import scored
 from scalesearch.dashboard.panels.hypervolume import hypervolumes
+from scalesearch.dashboard.panels.pauses import cut_pauses, without_pauses
 from scalesearch.search.records import Arm, TrialRecord
 
 ARMS: tuple[Arm, ...] = ("search", "control")
-PAUSE = 300.0
-"""Seconds without a training that count as a pause of the run."""
 
 Spent = Mapping[str, tuple[float, ...]]
 """What an arm had spent at each of its points, by the clock: trials, images, time (seconds)."""
@@ -61,7 +60,8 @@ class ProgressData:
     Attributes:
         lines: those of the highest level first, the search before its control.
         volumes: of (log10 FLOPs, accuracy), bounded by `dearest` FLOPs and accuracy 0; an arm each.
-        clocks: what was measured, of trials, images and time. pauses: seconds of each that time leaves out.
+        clocks: what was measured, of trials, images and time.
+        pauses: seconds of each time without a training of the search, which the time leaves out.
     """
 
     lines: tuple[LevelProgress, ...]
@@ -83,7 +83,10 @@ def progress_data(trials: Sequence[TrialRecord], budget: float | None = None) ->
         t for t in trials if t.role == "search" and t.repeats is None and t.outcome.status != "interrupted"
     ]
     ended.sort(key=lambda t: (t.finished, t.number, t.rung))
-    time, pauses = elapsed([t.started for t in ended], [t.finished for t in ended])
+    cuts = cut_pauses((t.started, t.finished) for t in ended)
+    first = min((t.started for t in ended), default=0.0)
+    time = without_pauses([t.finished for t in ended], first, cuts)
+    pauses = tuple(end - begin for begin, end in cuts)
     dearest = 2 * (budget or max((t.level for t in ended), default=1.0))
     lines, volumes = [], []
     for arm in ARMS:
@@ -98,24 +101,6 @@ def progress_data(trials: Sequence[TrialRecord], budget: float | None = None) ->
     measured = {"trials": True, "images": any(t.outcome.images for t in ended), "time": bool(time.any())}
     names = tuple(name for name, known in measured.items() if known)
     return ProgressData(tuple(lines), tuple(volumes), dearest, names, pauses)
-
-
-def elapsed(
-    started: Sequence[float], finished: Sequence[float]
-) -> tuple[NDArray[np.float64], tuple[float, ...]]:
-    """Return the seconds from the first start to each end, (n,), pauses left out; and the pauses.
-
-    A pause is a stretch of more than PAUSE seconds in which nothing was trained: the run was stopped.
-    """
-    begins, ends = np.array(started, dtype=np.float64), np.array(finished, dtype=np.float64)
-    if not len(begins):
-        return ends, ()
-    order = np.argsort(begins, kind="stable")
-    gaps = begins[order][1:] - np.maximum.accumulate(ends[order])[:-1]
-    paused = gaps > PAUSE
-    resumed = begins[order][1:][paused]
-    lost = np.concatenate([[0.0], np.cumsum(gaps[paused])])
-    return ends - begins.min() - lost[np.searchsorted(resumed, ends, side="right")], tuple(gaps[paused])
 
 
 def _clocks(done: Sequence[TrialRecord], time: NDArray[np.float64]) -> dict[str, list[float]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scalesearch.dashboard.describe import scored
+from scalesearch.dashboard.describe import resolution_text, scored
 from scalesearch.search.law import Law, Point, fit_law
 from scalesearch.search.records import TrialRecord
 
@@ -91,7 +91,7 @@ def families_of(report: Mapping[str, Any], budget: float | None) -> tuple[Family
 def _family(report: Mapping[str, Any], budget: float | None) -> Family:
     trained = sorted((one for one in report["points"] if one["errors"]), key=lambda one: one["flops"])
     sizes = tuple(
-        Size(one["flops"], _side_text(one["resolution"]), tuple(1 - error for error in one["errors"]))
+        Size(one["flops"], resolution_text(one["resolution"]), tuple(1 - error for error in one["errors"]))
         for one in trained
     )
     described = report["law"]
@@ -107,10 +107,6 @@ def _family(report: Mapping[str, Any], budget: float | None) -> Family:
         supported_to=law.supported_to,
         at_budget=_read(law, budget),
     )
-
-
-def _side_text(resolution: Any) -> str:
-    return "×".join(map(str, resolution)) if isinstance(resolution, list | tuple) else f"{resolution} px"
 
 
 @cache

@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from scalesearch.dashboard.describe import rung_text
+from scalesearch.dashboard.panels.pauses import cut_pauses, without_pauses
 from scalesearch.search.records import TrialRecord
 
 CONTROL, AGAIN, FAILED, INTERRUPTED = "random control", "re-training", "failed", "interrupted"
 AFTER_RUNGS = (CONTROL, AGAIN, FAILED, INTERRUPTED)
 MOST_BARS = 1200  # beyond, a browser redraws too slowly
 MOST_STRETCHES = 160  # of the axis, so that each is seen
-LEAST_PAUSE = 60.0  # seconds without any training
-PAUSE_SHARE = 0.02  # of the time in which something was trained
 
 
 @dataclass(frozen=True)
@@ -61,23 +61,7 @@ def kind_of(trial: TrialRecord) -> str:
         return FAILED if trial.outcome.status == "failed" else INTERRUPTED
     if trial.role == "final":
         return AGAIN
-    return CONTROL if trial.arm == "control" else f"rung {trial.rung}"
-
-
-def cut_pauses(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return from when to when no training ran, where that took long beside the time with trainings.
-
-    A run that goes on after days would else be two slivers at the ends of an empty axis.
-    """
-    gaps, working, end = [], 0.0, None
-    for start, finish in sorted(spans):
-        if end is not None and start > end:
-            gaps.append((end, start))
-        begin = start if end is None else max(start, end)
-        working += max(0.0, finish - begin)
-        end = finish if end is None else max(end, finish)
-    least = max(LEAST_PAUSE, PAUSE_SHARE * working)
-    return [(begin, finish) for begin, finish in gaps if finish - begin > least]
+    return CONTROL if trial.arm == "control" else rung_text(trial.rung)
 
 
 def timeline_data(trials: Sequence[TrialRecord]) -> TimelineData:
@@ -85,15 +69,14 @@ def timeline_data(trials: Sequence[TrialRecord]) -> TimelineData:
     trained = [trial for trial in trials if trial.repeats is None]
     known = sorted((t for t in trained if t.finished > t.started > 0), key=lambda t: (t.started, t.number))
     cuts = cut_pauses((trial.started, trial.finished) for trial in known)
-    bars, pauses, removed, ahead = [], [], 0.0, 0
     first = known[0].started if known else 0.0
-    for trial in known:
-        while ahead < len(cuts) and cuts[ahead][1] <= trial.started:
-            begin, end = cuts[ahead]
-            pauses.append(Pause(begin - first - removed, end - begin))
-            removed, ahead = removed + end - begin, ahead + 1
-        start = trial.started - first - removed
-        bars.append(Bar(trial.number, trial.worker, kind_of(trial), start, trial.finished - trial.started))
+    starts = without_pauses([trial.started for trial in known], first, cuts).tolist()
+    places = without_pauses([begin for begin, _ in cuts], first, cuts).tolist()
+    pauses = [Pause(at, end - begin) for at, (begin, end) in zip(places, cuts, strict=True)]
+    bars = [
+        Bar(trial.number, trial.worker, kind_of(trial), start, trial.finished - trial.started)
+        for trial, start in zip(known, starts, strict=True)
+    ]
     return TimelineData(
         bars=tuple(bars),
         pauses=tuple(pauses),

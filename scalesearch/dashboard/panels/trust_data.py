@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from scipy.stats import norm, spearmanr
 
-from scalesearch.dashboard.describe import NAMES
+from scalesearch.dashboard.describe import NAMES, rung_text
 from scalesearch.search.ranking import FEWEST_NETWORKS, rank_agreement
 from scalesearch.search.records import TrialRecord
 
@@ -122,7 +122,7 @@ def _level(searched: Iterable[_Trained]) -> float | None:
 
 
 def _images_text(rungs: Sequence[int], rung: int) -> str:
-    return f"{rungs[rung]:,} images" if rung < len(rungs) else f"rung {rung + 1}"
+    return f"{rungs[rung]:,} images" if rung < len(rungs) else rung_text(rung)
 
 
 def _between_rungs(searched: Sequence[_Trained], rungs: Sequence[int]) -> list[Comparison]:

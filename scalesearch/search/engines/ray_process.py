@@ -1,0 +1,106 @@
+"""What runs on the nodes of a Ray cluster: the process of one worker slot."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ray
+
+from scalesearch.outcome import Outcome
+from scalesearch.search.engines import Evaluate, Job
+
+TALK = "talk"
+
+
+@dataclass(frozen=True)
+class Station:
+    """The machine that a process runs on, and the version of scalesearch there."""
+
+    host: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What comes back of a training: the outcome, and the contents of its files where it left them."""
+
+    outcome: Outcome
+    weights: bytes | None
+    checkpoint: bytes | None
+
+    def keep(self, job: Job) -> Outcome:
+        """Write the files to where the driver wants them, and return the outcome that names them so."""
+        if self.weights is not None:
+            _write(Path(job.weights), self.weights)
+        if self.checkpoint is not None:
+            _write(Path(job.checkpoint), self.checkpoint)
+        elif job.checkpoint:
+            Path(job.checkpoint).unlink(missing_ok=True)
+        return replace(self.outcome, checkpoint=None if self.weights is None else job.weights)
+
+
+class Process:
+    """Builds its evaluator once, then trains what it is given."""
+
+    def __init__(self, make_evaluate: Callable[..., Evaluate], goods: Sequence[Any]) -> None:
+        self._make, self._goods = make_evaluate, goods
+        self._seen, self._stopped = 0, -1
+
+    def build(self) -> Station:
+        """Build the evaluator and say where it is.
+
+        Not done in __init__, which runs in another thread than `train`: some settings of torch hold for the
+        thread that makes them.
+        """
+        self._evaluate = self._make(*(partial(ray.get, one) for one in self._goods))
+        return Station(socket.gethostname(), version("scalesearch"))
+
+    def train(self, job: Job, checkpoint: bytes | None) -> Trained:
+        """Train with files of this node, which go back with the outcome."""
+        self._seen = 0
+        with TemporaryDirectory(prefix="scalesearch-") as folder:
+            weights, kept = Path(folder) / "weights", Path(folder) / "checkpoint"
+            if checkpoint is not None:
+                kept.write_bytes(checkpoint)
+            outcome = self._outcome(replace(job, weights=str(weights), checkpoint=str(kept)))
+            return Trained(outcome, _contents(weights), _contents(kept))
+
+    def _outcome(self, job: Job) -> Outcome:
+        try:
+            return self._evaluate(job, lambda: self._stopped == job.number, self._note)
+        except Exception as error:
+            return Outcome("failed", f"{type(error).__name__}: {' '.join(str(error).split())}", seed=job.seed)
+
+    def _note(self, images: int) -> None:
+        self._seen = images
+
+    def seen(self) -> int:
+        """Return how many images the training has seen."""
+        return self._seen
+
+    def stop(self, number: int) -> None:
+        """Let the training of this job write its checkpoint and end."""
+        self._stopped = number
+
+
+# A call of the group is answered by a thread of its own while another one trains.
+Actor: Any = ray.remote(concurrency_groups={TALK: 1})(Process)
+
+
+def _contents(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _write(path: Path, data: bytes) -> None:
+    # Beside the target, so that replacing it is one atomic step of the file system.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(data)
+    temporary.replace(path)

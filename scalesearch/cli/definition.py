@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Request:
             levels themselves. bounds: further limits by the name of the cost.
         time: of this call, in seconds. out: the run folder. compile: train compiled networks.
         place: the engine that trainings run on.
+        storage: the URL of an Optuna storage that the trials are copied to.
         foreign: the space is not the study's own, so what the study starts from need not be in it.
     """
 
@@ -50,6 +51,7 @@ class Request:
     compile: bool = False
     foreign: bool = False
     place: Place = HERE
+    storage: str | None = field(default=None, repr=False)  # it may hold a password
 
     @property
     def levels(self) -> tuple[float, ...]:

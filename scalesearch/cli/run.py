@@ -87,6 +87,12 @@ def run(
     gpus_per_trial: Annotated[
         float | None, typer.Option(help="Of a training on Ray; 0.5 packs two on one.")
     ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", envvar="SCALESEARCH_STORAGE", help="An Optuna storage that trials are copied to."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search for the network that makes the most of a budget, by short trainings on real images."""
@@ -119,7 +125,19 @@ def run(
 
     place = Place(engine, address, cpus_per_trial, gpus_per_trial)
     request = Request(
-        chosen, levels, bounds, data, trials, duration, device, at_once, out, compile_networks, foreign, place
+        chosen,
+        levels,
+        bounds,
+        data,
+        trials,
+        duration,
+        device,
+        at_once,
+        out,
+        compile=compile_networks,
+        foreign=foreign,
+        place=place,
+        storage=storage,
     )
     with Interruption() as interruption:
         report, code = Session(request, fork, patience).run(interruption.requested)

@@ -39,6 +39,7 @@ from scalesearch.search.engines.local import HANGING
 from scalesearch.search.proposals import PATIENCE
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.selection import final_rung, ranked
+from scalesearch.search.storages.mirror import mirrored
 from scalesearch.search.store import STUDY, RunStore, writing
 from scalesearch.search.study import Definition, Limits
 from scalesearch.training.data import DataSet, load
@@ -202,11 +203,13 @@ class Session:
         predict = self._plan(definition, store, chosen, len(data.select) + len(data.report))
         execution = Execution(compile=self.request.compile)
         place, waited = self.request.place, self._patience
+        name, url = store.folder.resolve().name, self.request.storage
         with (
+            mirrored(url, name, definition, store.finished, self._say, stop_requested) as copied,
             make_engine(place, setting, data, self.recipe, device, execution, waited, self._say) as engine,
             SearchProgress(self.console, definition, limits) as progress,
         ):
-            driver = Driver(definition, store, engine, progress, stop_requested, predict)
+            driver = Driver(definition, store, engine, progress, stop_requested, predict, copied)
             ending = driver.run(limits)
         # Outputs without the last of them are written again, whenever this process may be killed.
         (store.folder / DASHBOARD).unlink(missing_ok=True)

@@ -38,8 +38,9 @@ class Decisions:
         """Take up the recorded decisions again and return the trainings that have no result yet."""
         for event in self._store.events:
             if event["event"] == "asked":
-                asked = (event[name] for name in ("number", "level", "params", "notes"))
-                trial = self._proposals.restore(*asked, results.get((event["number"], 0)))
+                number = event["number"]
+                asked = number, event["level"], event["params"], event["notes"]
+                trial = self._proposals.restore(*asked, results.get((number, 0)))
                 self._candidates[trial.number] = trial
                 self._order.append((trial.number, 0))
             elif event["event"] == "promoted" and not event["closing"]:

@@ -65,9 +65,12 @@ class Driver:
         on_status: Callable[[Status], None] = lambda _status: None,
         stop_requested: Callable[[], bool] = lambda: False,
         predict: Callable[[TrialRecord], float | None] = lambda _trial: None,
+        on_trial: Callable[[TrialRecord], None] = lambda _trial: None,
     ) -> None:
+        # `on_trial` is told of each trial once the record holds it.
         self.definition, self._store, self._engine = definition, store, engine
         self._on_status, self._stop_requested, self._predict = on_status, stop_requested, predict
+        self._on_trial = on_trial
         self._decisions = Decisions(definition, store)
         finished = store.finished
         self.searched = {(trial.number, trial.rung): trial for trial in finished if trial.role == "search"}
@@ -228,6 +231,7 @@ class Driver:
         else:
             self.finals.append(record)
         self._store.finish(record)
+        self._on_trial(record)
         self._drop_weights()
 
     def _repeat(self, trial: TrialRecord, twin: TrialRecord) -> None:

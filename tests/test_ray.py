@@ -174,7 +174,7 @@ def test_real_trainings_give_the_same_as_on_one_machine(cluster, tmp_path, monke
             replace(job(number, images=128), network=to_document(TINY), **files(folder, number))
             for number in range(2)
         ]
-        engine = make_engine(place, Setting(1, 1), data, RECIPE, "cpu", DEFAULT, print)
+        engine = make_engine(place, Setting(1, 1), data, RECIPE, "cpu", DEFAULT, 600.0, print)
         if place.engine == "ray":  # where the data's folder is out of reach, it comes through the store
             data.folder.rename(tmp_path / "elsewhere")
         with engine as running:

@@ -16,6 +16,7 @@ from scalesearch.architecture.domains import Choice, Range
 from scalesearch.architecture.extremes import extremes
 from scalesearch.architecture.sampling import Sampler
 from scalesearch.architecture.space_map import Share, at_budget, draw_map, eta_squared, groups, quantiles
+from scalesearch.dashboard import space_page
 from scalesearch.documents import load_space, space_from
 
 MIXED = load_space("mixed")
@@ -216,14 +217,16 @@ def test_text_fits_eighty_columns_and_says_what_a_rejection_loop_wastes(capsys, 
 
 @pytest.mark.parametrize("options", [(), ("--budget-flops", "4e8")])
 def test_a_page_is_written_and_names_no_address(capsys, monkeypatch, tmp_path, document, options):
-    page = tmp_path / "map.html"
+    page, drawn = tmp_path / "map.html", []
+    write = space_page.write_page
+    monkeypatch.setattr(space_page, "write_page", lambda *to: (drawn.append(to[1]), write(*to)))
     given = (document, "--samples", "200", "--page", str(page), *options)
     code, out, err = run(capsys, monkeypatch, *given)
     assert (code or 0, err) == (0, f"page: {page}\n")
     assert "as drawn" in out
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", text.split("<script>")[0])
-    figures = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])["figures"]
+    figures = [panel["views"][0]["figure"] for panel in drawn[0].panels]
     assert len(figures) == 5
     assert sum("shapes" in figure["layout"] for figure in figures) == (2 if options else 0)
     assert ("What the fit keeps" in text) == bool(options)

@@ -27,7 +27,7 @@ def study(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_stop_ends_within_seconds_with_the_best_so_far(tmp_path, study, number):
     arguments = [*study(rungs="[300]"), "--trials", "500", "--out", "run"]
     process = start(*arguments, cwd=tmp_path)
@@ -124,6 +124,7 @@ def test_failed_trainings_are_not_taken_over(tmp_path):
         assert {t.key for t in store.taken} == complete
 
 
+@pytest.mark.long
 def test_a_stale_page_is_never_taken_for_the_result(tmp_path, study):
     """A run that is extended and killed before its outputs are written again says so by their absence."""
     arguments = [*study(), "--out", "run", "--trials"]

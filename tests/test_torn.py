@@ -279,6 +279,7 @@ def test_a_training_that_the_disk_refuses_is_not_failed_for_it(tmp_path):
 # Files that can be written again from the record
 
 
+@pytest.mark.long
 def test_outputs_that_are_damaged_or_missing_are_written_again(tmp_path):
     from test_command import call
 

@@ -18,6 +18,7 @@ def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+MOST_BLOCKS = 100_000  # a hundred times what a document may ask for
 STAGE_FIELDS = ("operator", "channels", "repeats", "stride", "divisor")
 _SHOWN_OPTIONS = ("kernel", "expand", "se", "groups")
 
@@ -30,7 +31,13 @@ def stage_from_document(row: Mapping[str, Any]) -> Stage:
 
 
 def from_document(document: Mapping[str, Any]) -> Network:
-    """Read a network from plain data whose types are known to be right; ValueError names a broken rule."""
+    """Read a network from plain data whose types are known to be right; ValueError names a broken rule.
+
+    Records and tables may come from strangers, so a network that takes minutes to count is refused here too.
+    """
+    blocks = sum(row["repeats"] for row in document["stages"])
+    if blocks > MOST_BLOCKS:
+        raise ValueError(f"a network has at most {MOST_BLOCKS:,} blocks, but this has {blocks:,}")
     own = {name: _tupled(value) for name, value in document.items()}
     norm = own.pop("norm", {})
     stem = {name: _tupled(value) for name, value in own.pop("stem").items()}

@@ -12,6 +12,7 @@ from scalesearch.architecture.document import to_document
 from scalesearch.cli.compare_entrants import Entrant, Terms, entrants
 from scalesearch.cli.compare_judging import Judgement, part_of
 from scalesearch.cli.compare_report import make_report
+from scalesearch.cli.folder import read_json
 from scalesearch.cli.survey_session import TABLE, Call, Ground, MakeEngine, SurveySession
 from scalesearch.cli.words import count_text
 from scalesearch.search.drawing import Drawn
@@ -152,8 +153,8 @@ def _stored(path: Path, keys: list[str]) -> dict[str, Any] | None:
     """Return the report of exactly these trainings in this order, or None."""
     if not path.is_file():
         return None
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return report if report["trainings"] == keys else None
+    report = read_json(path)
+    return report if report.get("trainings") == keys else None
 
 
 def _code(report: dict[str, Any]) -> int:

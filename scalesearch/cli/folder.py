@@ -211,7 +211,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a report; InputError names the file where it is none."""
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: a report is one JSON object, but this cannot be read: {error}") from error
     if not isinstance(report, dict) or report.get("schema") != 1:
         raise InputError(f"{path}: a report is a JSON object of schema 1, but this is not")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from scalesearch.architecture.document import from_document
 from scalesearch.architecture.scaling import Coefficients
 from scalesearch.architecture.space import Candidate
 from scalesearch.cli.coefficients_session import REPORT
+from scalesearch.cli.folder import read_json
 from scalesearch.errors import InputError
 from scalesearch.search.members import Family
 from scalesearch.search.samplers import replay
@@ -71,7 +71,7 @@ def _folder_and_trial(text: str) -> tuple[Path, int | None]:
 
 def _of_coefficients(folder: Path) -> Family:
     path = folder / REPORT
-    report = json.loads(path.read_text(encoding="utf-8"))
+    report = read_json(path)
     if not report["coefficients"]:
         raise InputError(f"--run: {path} has no coefficients yet: {report['missing']}")
     found = Coefficients(*(value for value, *_ in report["coefficients"].values()))

@@ -9,8 +9,8 @@ from factories import BUDGET, failed, trial
 
 from scalesearch.architecture.space import SearchSpace
 from scalesearch.search.objectives import OBJECTIVES, check_objectives, directions, measured, told
-from scalesearch.search.report import write_optuna
 from scalesearch.search.rungs import front_numbers
+from scalesearch.search.storages.trials import write_optuna
 from scalesearch.search.study import Study
 
 ONE = SearchSpace("one", {"resolution": 32, "stem": {"channels": 16}, "stages": [

@@ -14,7 +14,7 @@ import pytest
 from conftest import unavailable
 from test_search import MIXED, search
 
-from scalesearch.search.report import write_optuna
+from scalesearch.search.storages.trials import write_optuna
 from scalesearch.search.study import Limits
 
 

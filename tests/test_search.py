@@ -17,8 +17,9 @@ from scalesearch.errors import InputError, RunHeldError
 from scalesearch.search.driver import Driver
 from scalesearch.search.engines import Finished, Job
 from scalesearch.search.engines.local import LocalEngine
-from scalesearch.search.report import accuracies, best_of, counts, frame, write_optuna
+from scalesearch.search.report import accuracies, best_of, counts, frame
 from scalesearch.search.selection import ranked
+from scalesearch.search.storages.trials import write_optuna
 from scalesearch.search.store import RECORD, RunStore
 from scalesearch.search.study import Definition, Finals, Limits, SamplerChoice, Study
 from scalesearch.search.trust import SeedNoise

@@ -138,12 +138,15 @@ def _described(data: DataSet) -> dict[str, Any]:
 
 def run_folder(request: Request, definition: Definition) -> Path:
     """Return the folder that is asked for, else one named after study, budgets and digest (D11)."""
-    if request.out is not None:
-        return Path(request.out)
+    return RUNS / run_name(request, definition) if request.out is None else Path(request.out)
+
+
+def run_name(request: Request, definition: Definition) -> str:
+    """Return what a run is called wherever it lies: study, budgets and digest."""
     parts = [f"{budget:g}".replace("+", "") for budget in sorted(request.budgets)]
     if len(parts) > 1:
         parts = [re.sub("e0+", "e", part) for part in parts]
-    return RUNS / "-".join([definition.study.name, *parts, definition.digest[:8]])
+    return "-".join([definition.study.name, *parts, definition.digest[:8]])
 
 
 def check_reachable(request: Request, space: SearchSpace, classes: int = 1) -> None:

@@ -17,7 +17,7 @@ from scalesearch.cli.words import limits_text
 from scalesearch.dashboard.summary import summary_from_report
 from scalesearch.search.evidence import evidence
 from scalesearch.search.records import TrialRecord
-from scalesearch.search.report import best_of, counts, finalists_of, parquet, plan_of, write_optuna
+from scalesearch.search.report import best_of, counts, finalists_of, parquet, plan_of
 from scalesearch.search.store import RECORD, RunStore, write_atomically
 from scalesearch.search.trust import SeedNoise
 
@@ -188,6 +188,8 @@ def write_outputs(definition: Definition, store: RunStore, references: Sequence[
     folder, trials, facts = store.folder, store.finished, facts_of(definition)
     report = make_report(facts, trials, store.events, versions())
     (folder / "trials.parquet").write_bytes(parquet(trials))
+    from scalesearch.search.storages.trials import write_optuna  # Optuna: reading a report needs none
+
     study = definition.study
     journal = folder / "optuna.journal"
     write_optuna(journal, study.name, definition.space, trials, study.objectives, definition.budget)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from scalesearch import documents
-from scalesearch.cli.definition import Request, check_reachable, define, run_folder, warm_starts
+from scalesearch.cli.definition import Request, check_reachable, define, run_folder, run_name, warm_starts
 from scalesearch.cli.engines import RAY, make_engine, staff_ray
 from scalesearch.cli.options import seconds
 from scalesearch.cli.outputs import (
@@ -39,7 +39,6 @@ from scalesearch.search.engines.local import HANGING
 from scalesearch.search.proposals import PATIENCE
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.selection import final_rung, ranked
-from scalesearch.search.storages.mirror import mirrored
 from scalesearch.search.store import STUDY, RunStore, writing
 from scalesearch.search.study import Definition, Limits
 from scalesearch.training.data import DataSet, load
@@ -56,6 +55,10 @@ class Session:
     def __init__(self, request: Request, fork: bool = False, patience: float = HANGING) -> None:
         self.request, self._fork, self._patience = request, fork, patience
         self._cluster: Setting | None = None
+        if request.storage is not None:
+            from scalesearch.search.storages.address import read_address  # SQLAlchemy
+
+            read_address(request.storage)  # a wrong one ends the command before it reads data
         self.console = Console(stderr=True)
         self.space = documents.load_space(request.study.space)
         self.recipe = documents.load_recipe(request.study.recipe)
@@ -203,7 +206,9 @@ class Session:
         predict = self._plan(definition, store, chosen, len(data.select) + len(data.report))
         execution = Execution(compile=self.request.compile)
         place, waited = self.request.place, self._patience
-        name, url = store.folder.resolve().name, self.request.storage
+        from scalesearch.search.storages.mirror import mirrored  # SQLAlchemy
+
+        name, url = run_name(self.request, definition), self.request.storage
         with (
             mirrored(url, name, definition, store.finished, self._say, stop_requested) as copied,
             make_engine(place, setting, data, self.recipe, device, execution, waited, self._say) as engine,

@@ -7,24 +7,17 @@ from __future__ import annotations
 
 import io
 import json
-import warnings
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scalesearch.architecture.domains import Domain
-from scalesearch.architecture.space import SearchSpace
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.selection import final_rung, ranked
 from scalesearch.search.trust import Estimate, SeedNoise, estimates, ties
 
 if TYPE_CHECKING:
     import pandas as pd
-    from optuna.distributions import BaseDistribution
-    from optuna.trial import FrozenTrial
 
 SCHEMA = 1
 DOCUMENTS = ("params_drawn", "deployed_network", "proxy_network")  # columns of JSON text
@@ -198,58 +191,3 @@ def _row(t: TrialRecord) -> dict[str, Any]:
         "deployed_network": json.dumps(t.deployed.document),
         "proxy_network": json.dumps(t.proxy.document),
     }
-
-
-def write_optuna(
-    path: Path,
-    name: str,
-    space: SearchSpace,
-    trials: Iterable[TrialRecord],
-    objectives: Sequence[str],
-    budget: float,
-) -> None:
-    """Write the candidates as an Optuna journal, for tools that read Optuna's storages.
-
-    Their first trainings are comparable and stand for them. Values are the figures of the objectives in their
-    own units; a trial without them stands as failed.
-    """
-    import optuna
-    from optuna.storages.journal import JournalFileBackend
-
-    from scalesearch.search.objectives import OBJECTIVES, directions, measured
-
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        backend = JournalFileBackend(str(partial))
-        storage = optuna.storages.JournalStorage(backend)
-        study = optuna.create_study(storage=storage, study_name=name, directions=directions(objectives))
-        study.set_metric_names([OBJECTIVES[objective].name for objective in objectives])
-    first = [t for t in trials if t.role == "search" and t.rung == 0]
-    study.add_trials([_frozen(space, t, measured(objectives, t, budget)) for t in first])
-    partial.replace(path)
-
-
-def _frozen(space: SearchSpace, t: TrialRecord, values: list[float] | None) -> FrozenTrial:
-    from optuna.trial import TrialState, create_trial
-
-    from scalesearch.search.samplers import distribution
-
-    distributions: dict[str, BaseDistribution] = {}
-
-    def suggest(name: str, domain: Domain) -> Any:
-        distributions[name] = distribution(domain)
-        return t.params[name]
-
-    space.draw(suggest)
-    trial = create_trial(
-        state=TrialState.FAIL if values is None else TrialState.COMPLETE,
-        values=values,
-        params=t.params,
-        distributions=distributions,
-        user_attrs={"accuracy": t.outcome.val_accuracy, "pattern": t.pattern, "reason": t.outcome.reason},
-    )
-    trial.datetime_start = datetime.fromtimestamp(t.started)
-    trial.datetime_complete = datetime.fromtimestamp(t.finished)
-    return trial

@@ -216,6 +216,7 @@ def train_two(folder, data, broken):
     return {number: replace(outcome, seconds=0, peak_memory=0) for number, outcome in ended.items()}
 
 
+@pytest.mark.long
 def test_real_trainings_after_a_crash_give_the_same_bits(tmp_path, capfd):
     from scalesearch.training.data import load
 

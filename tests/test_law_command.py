@@ -227,14 +227,14 @@ def test_coefficients_that_were_found_make_a_family(tmp_path, pictures):
     base = documents.load("mobilenet_v2")
     found = {"alpha": [1.3, 1.2, 1.4], "beta": [1.2, 1.1, 1.3], "gamma": [1.05, 1.0, 1.1]}
     report = {"coefficients": found, "document": to_document(base), "missing": None}
-    (folder / "coefficients.json").write_text(json.dumps(report))
+    (folder / "coefficients.json").write_text(json.dumps(report | {"schema": 1}))
     family = of_run(str(folder))
     assert family.candidate == Candidate(base, Coefficients(1.3, 1.2, 1.05))
     result, code = session(pictures, tmp_path / "found", families=(family,)).run(lambda: False)
     assert code == 0
     assert result["families"][0]["coefficients"] == {"alpha": 1.3, "beta": 1.2, "gamma": 1.05}
     too_few = report | {"coefficients": None, "missing": "6 coefficients need at least 8 points, got 3"}
-    (folder / "coefficients.json").write_text(json.dumps(too_few))
+    (folder / "coefficients.json").write_text(json.dumps(too_few | {"schema": 1}))
     with pytest.raises(InputError, match="has no coefficients yet: 6 coefficients need"):
         of_run(str(folder))
 

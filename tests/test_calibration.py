@@ -328,6 +328,7 @@ def test_run_prints_the_plan_and_records_how_it_came_out(tmp_path, known_machine
     assert f"trainings took {plan['ratio']:.2f} times the predicted seconds (median of 3" in told
 
 
+@pytest.mark.long
 def test_bench_measures_both_loops_within_its_budget(tmp_path, known_machine):
     code, out, err = call(
         "bench", "--budget", "15s", "--json", cwd=tmp_path, SCALESEARCH_CACHE=str(known_machine)

@@ -27,7 +27,8 @@ def study(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.long  # tests/test_command.py interrupts a run in the short tier
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_ends_within_seconds_with_the_best_so_far(tmp_path, study, number):
     arguments = [*study(rungs="[300]"), "--trials", "500", "--out", "run"]
     process = start(*arguments, cwd=tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import psycopg
 
 # A driver's machine that lost its power is noticed in 25 seconds, not in the system's two hours.
+PATIENCE = 1.0  # seconds that a lock is asked for before a driver is refused
 NOTICE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 HOLDER = """
 SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -120,7 +122,12 @@ class AdvisoryLock:
         return row[0] if row else None
 
     def _take(self) -> None:
-        if not self._answer("SELECT pg_try_advisory_lock(%s)", self._key):
+        # The server frees the lock a moment after its holder's connection has ended.
+        deadline = time.monotonic() + PATIENCE
+        while not self._answer("SELECT pg_try_advisory_lock(%s)", self._key):
+            if time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
             holder = self._answer(HOLDER, self._key) or "a process that has just ended"
             raise RunHeldError(f"the study {self._study} in {self._address.shown} is driven by {holder}")
         for setting, value in NOTICE.items():

@@ -131,10 +131,7 @@ def _serve(pages: Pages, host: str, port: int) -> None:
     with served(app, host, port) as server:
         name = f"[{host}]" if ":" in host else host
         print(f"http://{name}:{server.port}/ shows {len(pages.runs)} run(s); Ctrl-C ends it", flush=True)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            server.shutdown()
+        server.serve_forever()  # Ctrl-C ends it
 
 
 def _pictures(pages: Pages, png: Sequence[str], svg: Sequence[str]) -> None:

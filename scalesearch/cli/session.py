@@ -16,7 +16,6 @@ from scalesearch.cli.definition import Request, check_reachable, define, run_fol
 from scalesearch.cli.engines import RAY, make_engine, staff_ray
 from scalesearch.cli.options import seconds
 from scalesearch.cli.outputs import (
-    DASHBOARD,
     REPORT,
     notice,
     published_networks,
@@ -216,8 +215,6 @@ class Session:
         ):
             driver = Driver(definition, store, engine, progress, stop_requested, predict, copied)
             ending = driver.run(limits)
-        # Outputs without the last of them are written again, whenever this process may be killed.
-        (store.folder / DASHBOARD).unlink(missing_ok=True)
         store.append(
             "ended",
             ending=ending,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
@@ -17,6 +16,7 @@ from scalesearch.dashboard.content import Content
 from scalesearch.dashboard.describe import one_line
 from scalesearch.dashboard.entries import packed
 from scalesearch.dashboard.theme import css_variables
+from scalesearch.files import replace_file
 
 ASSETS = files("scalesearch.dashboard") / "assets"
 FIRST, LAST = "core.js", "start.js"
@@ -34,14 +34,7 @@ def write_page(path: Path, content: Content) -> None:
         script=script(),
         hashes=f"{hash_source(plotly)} {hash_source(script())}",
     )
-    # A run may write its page while a command writes it too.
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        unfinished.write_text(page, encoding="utf-8", newline="\n")
-        unfinished.replace(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
+    replace_file(path, page.encode())
 
 
 def body(content: Content) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from scalesearch.errors import InputError
+from scalesearch.files import replace_file
 
 
 def read_parquet(path: Path, columns: Iterable[str]) -> pd.DataFrame:
@@ -25,9 +26,6 @@ def read_parquet(path: Path, columns: Iterable[str]) -> pd.DataFrame:
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     """Replace a table in one step: a reader, or a power cut, finds the old one or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        frame.to_parquet(file, index=False)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    replace_file(path, buffer.getbuffer())

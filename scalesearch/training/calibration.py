@@ -24,6 +24,7 @@ from scipy.optimize import nnls
 
 from scalesearch.architecture.layers import Cost
 from scalesearch.architecture.network import Head, Network, Stage, Stem
+from scalesearch.files import replace_file
 from scalesearch.training.crew import Crew
 from scalesearch.training.data.cache import cache_folder
 from scalesearch.training.process import usable_cores
@@ -197,13 +198,10 @@ class Cache:
             {**entry, "settings": {str(s): asdict(one) for s, one in entry["settings"].items()}}
             for entry in entries
         ]
-        partial = self.path.with_name(f".{FILE}.partial")
+        content = json.dumps({"schema": SCHEMA, "machines": machines}, indent=1)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(
-                json.dumps({"schema": SCHEMA, "machines": machines}, indent=1), encoding="utf-8"
-            )
-            partial.replace(self.path)
+            replace_file(self.path, content.encode())
         except OSError as error:
             self._say(f"the calibration cannot be kept in {self.path}: {error.strerror}")
 

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import io
-import os
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save as save_tensors
-from torch import nn
+from torch import Tensor, nn
+
+from scalesearch.files import replace_file
 
 EVERY = 60.0  # seconds between the checkpoints of a training that nobody stops
 _PARTS = {"key", "model", "optimizers", "average", "state"}
-
-
-def _replace(path: Path, content: bytes | memoryview) -> None:
-    """Replace a file in one step; OSError leaves the old one, and nothing beside it."""
-    # Beside the target, so that replacing it is one atomic step of the file system.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # else a power failure may leave the name of a file without content
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_checkpoint(path: Path, **parts: Any) -> None:
@@ -40,7 +27,7 @@ def write_checkpoint(path: Path, **parts: Any) -> None:
     # In memory first: torch reports a full disk as an error that nobody can tell from others.
     buffer = io.BytesIO()
     torch.save(parts, buffer)
-    _replace(path, buffer.getbuffer())
+    replace_file(path, buffer.getbuffer())
 
 
 def read_checkpoint(path: Path, key: str, device: torch.device) -> dict[str, Any]:
@@ -60,7 +47,13 @@ def read_checkpoint(path: Path, key: str, device: torch.device) -> dict[str, Any
     return stored
 
 
-def write_weights(path: Path, model: nn.Module) -> None:
-    """Write a model's parameters and buffers as safetensors, named as in `build`, whole or not at all."""
+def write_weights(path: Path, model: nn.Module, mean: Tensor, std: Tensor) -> None:
+    """Write a model's parameters and buffers as safetensors, named as in `build`, whole or not at all.
+
+    `mean` and `std` (channels, 1, 1), in units of uint8 values, normalised its inputs; they are kept with the
+    weights, in units of pixels scaled to [0, 1], since weights mean nothing without them.
+    """
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    _replace(path, save_tensors(tensors))
+    said = {"mean": mean, "std": std}
+    metadata = {name: json.dumps((values.flatten() / 255).tolist()) for name, values in said.items()}
+    replace_file(path, save_tensors(tensors, metadata))

@@ -175,7 +175,7 @@ def _finish(training: Training, weights: Path | None) -> Outcome:
         return training.outcome(status="failed", reason="non-finite validation loss")
     report_accuracy, _ = training.evaluate(data.report_images, data.report_labels)
     if weights is not None:
-        write_weights(weights, training.model)
+        write_weights(weights, training.model, data.mean, data.std)
     return training.outcome(
         status="complete",
         val_accuracy=val_accuracy,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 
 import ray
 
+from scalesearch.files import replace_file
 from scalesearch.outcome import Outcome
 from scalesearch.search.engines import Evaluate, Job
 
@@ -39,9 +39,9 @@ class Trained:
     def keep(self, job: Job) -> Outcome:
         """Write the files to where the driver wants them, and return the outcome that names them so."""
         if self.weights is not None:
-            _write(Path(job.weights), self.weights)
+            replace_file(Path(job.weights), self.weights)
         if self.checkpoint is not None:
-            _write(Path(job.checkpoint), self.checkpoint)
+            replace_file(Path(job.checkpoint), self.checkpoint)
         elif job.checkpoint:
             Path(job.checkpoint).unlink(missing_ok=True)
         return replace(self.outcome, checkpoint=None if self.weights is None else job.weights)
@@ -97,10 +97,3 @@ Actor: Any = ray.remote(concurrency_groups={TALK: 1})(Process)
 
 def _contents(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
-
-
-def _write(path: Path, data: bytes) -> None:
-    # Beside the target, so that replacing it is one atomic step of the file system.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    temporary.replace(path)

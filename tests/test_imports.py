@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -34,10 +35,16 @@ def command(*arguments):
         command("scale", "efficientnet_b0", "--budget-flops", "2e9"),
         command("space", "efficientnet_v2_s_blocks", "--samples", "100", "--budget-flops", "3e9"),
         command("--help"),
+        command("--version"),
     ],
 )
 def test_light_parts_load_nothing_heavy(code):
     assert loaded(code) == []
+
+
+def test_the_version_is_the_installed_one():
+    told = subprocess.run([sys.executable, "-m", "scalesearch.cli", "--version"], capture_output=True, text=True)
+    assert told.stdout.split() == ["scalesearch", version("scalesearch")]
 
 
 def test_the_check_itself_sees_what_is_loaded():

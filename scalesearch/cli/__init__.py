@@ -7,7 +7,8 @@ Exit codes: 0 a result, 1 no usable result or a failed check, 2 bad input, 3 run
 from __future__ import annotations
 
 import sys
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 
@@ -31,11 +32,27 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="scalesearch",
-    help="Find the convolutional network that makes the most of a compute budget.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"scalesearch {version('scalesearch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Find the convolutional network that makes the most of a compute budget."""
+
+
 app.command()(run)
 app.command()(status)
 app.command()(dashboard)

@@ -43,7 +43,8 @@ def test_light_parts_load_nothing_heavy(code):
 
 
 def test_the_version_is_the_installed_one():
-    told = subprocess.run([sys.executable, "-m", "scalesearch.cli", "--version"], capture_output=True, text=True)
+    asked = [sys.executable, "-m", "scalesearch.cli", "--version"]
+    told = subprocess.run(asked, capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["scalesearch", version("scalesearch")]
 
 

@@ -1,10 +1,17 @@
 """The sampler `surrogate` in a driver on real processes, with a formula in place of the landscape."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_search import definition, results, search
 
-from scalesearch.search.guide import EACH, WINDOW, Guide
+from scalesearch.architecture.budget import OverBudgetError
+from scalesearch.documents import space_from
+from scalesearch.search.guide import Guide
+from scalesearch.search.pool import EACH, TURNS, Pool, fitted_proxies
+from scalesearch.search.proposals import deployed_for
+from scalesearch.search.samplers import random_candidate
 from scalesearch.search.study import Limits, SamplerChoice, Study
 
 GUIDED = SamplerChoice("surrogate", startup=6)
@@ -39,26 +46,70 @@ def test_a_guided_run_repeats_and_resumes_exactly(tmp_path):
     assert results(again) == results(whole)
 
 
-def test_a_pool_holds_the_draws_of_its_level_alone_and_forgets_old_ones():
-    guide = Guide(guided(control=True))
-    pool = guide._pool(8)  # search numbers 0, 4, 8 have the top level
-    assert 2 * EACH < len(pool) <= 3 * EACH
-    rows = np.stack([one.row for one in pool])
-    assert np.isfinite(rows).all()
-    again = Guide(guided(control=True))._pool(8)
-    assert [one.params for one in again] == [one.params for one in pool]
-    assert len(list(guide._turns(4 * WINDOW + 40))) > WINDOW
+def guide(study):
+    return Guide(study, lambda one, level: deployed_for(one, study.classes, study.budget_at(level)))
+
+
+def params(pool):
+    return [one.params for one in pool]
+
+
+def test_a_pool_depends_on_level_and_place_alone_and_holds_the_last_two_blocks():
+    pool = Pool(guided(control=True))
+    first = pool.at(8)  # search numbers 0, 4, 8, ... have the top level
+    assert 0.9 * EACH * TURNS < len(first) <= EACH * TURNS
+    assert np.isfinite(np.stack([one.row for one in first])).all()
+    assert params(pool.at(4 * (TURNS - 1))) == params(first)
+    assert not any(one in params(first) for one in params(pool.at(2)))
+    second = pool.at(4 * TURNS)
+    assert params(second)[: len(first)] == params(first)
+    assert params(pool.at(8 * TURNS))[: len(second) - len(first)] == params(second)[len(first) :]
+    again = Pool(guided(control=True))  # as after a resumption
+    assert params(again.at(4 * TURNS)) == params(second)
+
+
+CONTINUOUS = {
+    "name": "continuous",
+    "resolution": 32,
+    "stem": {"channels": 16},
+    "stages": [{"operator": "mbconv", "channels": 32, "repeats": 2, "expand": {"range": [1.0, 6.0]}}] * 5,
+    "head": {"channels": 64},
+    "coefficients": {"growth": 2, "depth": {"range": [0.0, 1.0]}, "width": {"range": [0.0, 1.0]}},
+}
+
+
+@pytest.mark.parametrize(("space", "level"), [("mixed", 1.0), ("mixed", 0.05), ("continuous", 1.0)])
+def test_proxies_that_are_fitted_together_are_those_that_are_fitted_one_by_one(space, level):
+    study = guided() if space == "mixed" else guided(space=space_from(CONTINUOUS, "continuous"))
+    rng = np.random.default_rng(1)
+    drawn = [random_candidate(study.space, rng)[0] for _ in range(40 if space == "mixed" else 21)]
+    flops = study.policy.flops_at(level * study.budget, study.budget)
+
+    def alone(candidate):
+        try:
+            return candidate.proxy(study.policy, flops, study.classes, study.resolution).network
+        except OverBudgetError:
+            return None
+
+    expected = [alone(one) for one in drawn]
+    assert fitted_proxies(drawn, study, level * study.budget) == expected
+    # What the tables of costs were made for does not matter.
+    assert fitted_proxies(drawn[5:], study, level * study.budget, expected_bases(drawn)) == expected[5:]
+
+
+def expected_bases(drawn):
+    return [replace(one.base, classes=10) for one in drawn[:3]]
 
 
 def test_with_few_results_the_draws_are_random():
-    assert Guide(guided()).choose(3, [], []) is None
+    assert guide(guided()).choose(3, [], []) is None
 
 
 def test_it_chooses_also_when_every_search_training_has_ended(tmp_path):
     study = guided()
     _, trials = search(tmp_path, Limits(trials=8), study=study)
     first = [t for t in trials if t.role == "search"]
-    chosen = Guide(study).choose(8, first, first)
+    chosen = guide(study).choose(8, first, first)
     assert chosen is not None
     assert chosen not in [t.params for t in first]
 

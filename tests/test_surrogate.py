@@ -13,7 +13,16 @@ from scalesearch.architecture.domains import random_values
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.documents import load_space
 from scalesearch.search.features import FEATURES, feature_matrix, features
-from scalesearch.search.surrogate import ACQUISITIONS, MODELS, Surrogate, standardised
+from scalesearch.search.surrogate import (
+    ACQUISITIONS,
+    MODELS,
+    ROWS,
+    Surrogate,
+    _found,
+    _milestone,
+    standardised,
+    telling,
+)
 
 BLOCK = {"operator": "mbconv", "stride": 1, "kernel": 3, "expand": 2, "se": 0.0}
 KNOWN = {
@@ -223,6 +232,52 @@ def test_a_network_under_way_turns_the_model_to_other_ones():
 
     assert chosen([[0.0, -6.0], [0.0, -6.1]]) in (0, 1)
     assert chosen([[0.0, 6.0], [0.0, 6.1]]) == 2
+
+
+def test_of_many_results_the_best_ones_and_an_even_share_of_the_others_tell():
+    losses = np.random.default_rng(0).permutation(1000).astype(float)
+    losses[losses > 900] = math.inf
+    rows = telling(losses)
+    assert len(set(rows)) == ROWS
+    assert rows.tolist() == sorted(rows)
+    kept = losses[rows]
+    assert set(range(ROWS // 2)) <= set(kept[np.isfinite(kept)])
+    others = np.sort(kept[np.isfinite(kept)])[ROWS // 2 :]
+    assert np.diff(others).max() <= 1000 / (ROWS - ROWS // 2)
+    assert np.isinf(kept).any()
+    assert telling(losses[:ROWS]).tolist() == list(range(ROWS))
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_a_choice_after_many_results_asks_for_few_of_them_and_takes_a_good_one(model):
+    x, losses = landscape(8, n=1300)
+    asked = []
+
+    class Table:
+        def __getitem__(self, rows):
+            asked.extend(rows)
+            return x[100:][rows]
+
+    rng = np.random.default_rng(0)
+    chosen = Surrogate(model=model).choose(x[:100], Table(), losses[100:], x[:0], rng)
+    assert len(set(asked)) <= 2 * ROWS
+    assert losses[chosen] <= np.quantile(losses[:100], 0.1)
+
+
+def test_what_was_chosen_before_in_a_process_changes_no_choice():
+    """A model's parameters are sought now and then: a run that is resumed must find the same ones."""
+    x, losses = landscape(9)
+
+    def chosen(counts):
+        surrogate = Surrogate(acquisition="improvement")
+        return [surrogate.choose(x[80:], x[:n], losses[:n], x[:0], np.random.default_rng(n)) for n in counts]
+
+    whole = chosen(range(30, 60))
+    _found.cache_clear()
+    assert chosen(range(47, 60)) == whole[17:]
+    sought = {_milestone(n) for n in range(2, 1000)}
+    assert {2, 3, 19, 20, 22, 24} <= sought
+    assert len(sought) < 65
 
 
 @pytest.mark.parametrize(

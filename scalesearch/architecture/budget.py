@@ -6,11 +6,15 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from math import prod
+from typing import TYPE_CHECKING
 
 from scalesearch.architecture.layers import Cost
 from scalesearch.architecture.network import Network, Stage
 from scalesearch.architecture.rounding import RESOLUTION_STEP, SMALLEST_RESOLUTION
 from scalesearch.architecture.scaling import Coefficients, compound, scale, with_valid_widths
+
+if TYPE_CHECKING:  # NumPy: `show` and `scale` start without it
+    from scalesearch.architecture.latency import LatencyLimit
 
 BAND = 0.97
 LOWEST_PHI, MOST_PHI = -60.0, 64.0
@@ -19,15 +23,17 @@ NARROWEST = 1e-6  # a width multiplier that takes every width to its least
 
 @dataclass(frozen=True)
 class Budget:
-    """Upper limits on what one forward pass of a network may take; at least one is given.
+    """Upper limits on what one forward pass of a network may take; at least one is on a cost.
 
     Attributes:
         flops: multiply-accumulates. params: trainable parameters. activations: outputs of convolutions.
+        latency: on the predicted seconds besides.
     """
 
     flops: float | None = None
     params: float | None = None
     activations: float | None = None
+    latency: LatencyLimit | None = None
 
     def __post_init__(self) -> None:
         if not self.limits:
@@ -38,8 +44,8 @@ class Budget:
 
     @property
     def limits(self) -> dict[str, float]:
-        """The limits that are given, by the name of the cost."""
-        values = ((f.name, getattr(self, f.name)) for f in fields(self))
+        """The limits on costs that are given, by the name of the cost."""
+        values = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name != "latency")
         return {name: limit for name, limit in values if limit is not None}
 
     def shares(self, cost: Cost) -> dict[str, float]:
@@ -48,12 +54,16 @@ class Budget:
 
     def share(self, network: Network) -> float:
         """Return how much of the binding limit a network takes; above 1 is over budget."""
-        return max(self.shares(network.cost()).values())
+        return max(self._all_shares(network).values())
 
     def binding(self, network: Network) -> str:
-        """Return the limit that a network is nearest to."""
-        shares = self.shares(network.cost())
+        """Return the limit that a network is nearest to: a cost's name, or latency."""
+        shares = self._all_shares(network)
         return max(shares, key=lambda name: shares[name])
+
+    def _all_shares(self, network: Network) -> dict[str, float]:
+        shares = self.shares(network.cost())
+        return shares if self.latency is None else shares | {"latency": self.latency.share(network)}
 
 
 Share = Callable[[Network], float]
@@ -239,6 +249,8 @@ def fit(
     must not fall as the network grows. Raises OverBudgetError where even the narrowest network of this
     shape costs more than the budget.
     """
+    if isinstance(budget, Budget) and budget.latency is not None:
+        return _fit_within_latency(base, coefficients, budget, bounds)
     share = budget.share if isinstance(budget, Budget) else budget
 
     def member(phi: float) -> Network:
@@ -265,3 +277,16 @@ def fit(
         realised=realised_multipliers(base, network),
         clamped=member(phi).resolution != compound(base, coefficients, phi).resolution,
     )
+
+
+def _fit_within_latency(base: Network, coefficients: Coefficients, budget: Budget, bounds: Bounds) -> Fit:
+    """Fit to the costs alone and, only where that is too slow, to costs and latency together.
+
+    So a limit that does not bind changes nothing. Predicted seconds are no polynomial of the widths, so the
+    last step of the repair, the exchange of widths, is left out of the second fit.
+    """
+    found = fit(base, coefficients, replace(budget, latency=None), bounds)
+    share = budget.share(found.network)
+    if share <= 1:
+        return replace(found, share=share)
+    return fit(base, coefficients, budget.share, bounds)

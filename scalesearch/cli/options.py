@@ -48,6 +48,14 @@ def limit(option: str, text: str, example: str = "5e6") -> float:
     return number
 
 
+def max_latency(text: str) -> float:
+    """Read --max-latency, such as 5ms or 0.5s, as seconds."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(us|ms|s)", text)
+    if found is None or float(found[1]) <= 0:
+        raise InputError(f"--max-latency is a time above 0 with us, ms or s such as 5ms, but got {text!r}")
+    return float(found[1]) / {"us": 1e6, "ms": 1e3, "s": 1.0}[found[2]]
+
+
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -90,6 +98,13 @@ MaxActivations = Annotated[
         "--max-activations",
         metavar="NUMBER",
         help="Activations (outputs of convolutions) of a deployed network at most.",
+    ),
+]
+
+MaxLatency = Annotated[
+    str | None,
+    typer.Option(
+        "--max-latency", metavar="TIME", help="Predicted latency of a deployed network at most, e.g. 5ms."
     ),
 ]
 

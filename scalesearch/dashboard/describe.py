@@ -9,7 +9,7 @@ from itertools import groupby
 from math import isfinite
 from typing import Any, NamedTuple
 
-from scalesearch.dashboard.theme import count_text, flops_text, percent_text
+from scalesearch.dashboard.theme import count_text, flops_text, milliseconds_text, percent_text
 from scalesearch.search.records import TrialRecord
 
 NAMES = {"flops": "FLOPs", "params": "params", "activations": "activations"}
@@ -102,6 +102,8 @@ def level_text(level: float, budget: float | None) -> str:
 
 def cost_text(name: str, value: float) -> str:
     """Return a cost or its limit with its unit: 1.98 GFLOPs, 5.3 M params."""
+    if name == "latency":
+        return f"{milliseconds_text(value)} of predicted latency"
     return flops_text(value) if name == "flops" else f"{count_text(value)} {NAMES[name]}"
 
 

@@ -155,6 +155,7 @@ def _member(member: Member) -> dict[str, Any]:
         "flops": member.flops,
         "params": member.params,
         "activations": member.activations,
+        "latency": number(member.latency),
         "resolution": member.document["resolution"],
         "realised": [number(one) for one in member.realised],
         "phi": number(member.phi),

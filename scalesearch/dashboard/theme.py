@@ -138,6 +138,11 @@ def percent_text(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def milliseconds_text(seconds: float) -> str:
+    """Return a short time in milliseconds with at most three digits: 5.12 ms."""
+    return f"{float(f'{1e3 * seconds:.3g}'):g} ms"
+
+
 def seconds_text(seconds: float) -> str:
     """Return a duration in its two largest units: 9 min 3 s."""
     minutes, rest = divmod(round(seconds), 60)

@@ -33,6 +33,7 @@ class Decisions:
         self._order: list[tuple[int, int]] = []
         self._entries: dict[tuple[int, int], Entry] = {}
         self._settled = 0
+        self._known_results: list[TrialRecord] = []  # what the last decision rested on
 
     def restore(self, results: Results) -> list[TrialRecord]:
         """Take up the recorded decisions again and return the trainings that have no result yet."""
@@ -94,7 +95,9 @@ class Decisions:
         last = len(self._order) - self.definition.lag
         if last >= self._settled:
             return None
-        return [results[at] for at in self._order[: max(0, last + 1)]]
+        more = self._order[len(self._known_results) : max(0, last + 1)]
+        self._known_results += [results[at] for at in more]
+        return self._known_results
 
     def _promotions(self, known: Sequence[TrialRecord]) -> list[Promotion]:
         study = self.definition.study

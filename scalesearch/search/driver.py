@@ -21,9 +21,10 @@ from scalesearch.search.proposals import PATIENCE, training_key
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.rungs import Promotion
 from scalesearch.search.samplers import derived_seed
-from scalesearch.search.selection import final_rung, ranked
+from scalesearch.search.selection import final_rung
 from scalesearch.search.store import RunStore
 from scalesearch.search.study import Definition, Limits
+from scalesearch.search.tally import Tally
 
 CHECKPOINT_PATIENCE = 10.0  # seconds that a training has to write its checkpoint when the run stops
 
@@ -73,8 +74,7 @@ class Driver:
         self._on_trial = on_trial
         self._decisions = Decisions(definition, store)
         finished = store.finished
-        self.searched = {(trial.number, trial.rung): trial for trial in finished if trial.role == "search"}
-        self.finals = [trial for trial in finished if trial.role == "final"]
+        self._tally = Tally(finished, definition.study.finals.candidates)
         self._unfinished = deque(self._decisions.restore(self.searched))
         self._running: dict[int, tuple[TrialRecord, Job]] = {}
         self._twins: dict[str, list[TrialRecord]] = {}
@@ -93,6 +93,11 @@ class Driver:
             return "stopped"
         self._phase = "finals"
         return "stopped" if self._train_finalists() else ending
+
+    @property
+    def searched(self) -> dict[tuple[int, int], TrialRecord]:
+        """The search's finished trainings, by number and rung."""
+        return self._tally.searched
 
     @property
     def _elapsed(self) -> float:
@@ -115,19 +120,14 @@ class Driver:
     def _ending(self) -> Ending:
         if self._barren >= PATIENCE:
             return "exhausted"
-        reached = self._limits.trials is not None and self.counted >= self._limits.trials
+        reached = self._limits.trials is not None and self._tally.counted >= self._limits.trials
         return "trials" if reached else "time"
-
-    @property
-    def counted(self) -> int:
-        """Candidates that count towards a limit: complete and failed ones that are no repeats."""
-        return sum(t.repeats is None for t in self.searched.values() if t.rung == 0)
 
     def _may_begin(self, rung: int) -> bool:
         trials, seconds = self._limits.trials, self._limits.time
         if rung == 0 and trials is not None:
             running = sum(t.role == "search" and t.rung == 0 for t, _ in self._running.values())
-            if self.counted + running >= trials:
+            if self._tally.counted + running >= trials:
                 return False
         if seconds is None:
             return True
@@ -135,11 +135,7 @@ class Driver:
         return self._elapsed + self._typical_seconds(rung) <= seconds - kept
 
     def _typical_seconds(self, rung: int) -> float:
-        """Return the mean of what was trained, as long as this rung's training is."""
-        trained = [t for t in self.searched.values() if t.complete and t.repeats is None]
-        images = sum(t.outcome.images for t in trained)
-        seconds = sum(t.outcome.seconds for t in trained)
-        return seconds / images * self.definition.study.rungs[rung] if images else 0.0
+        return self._tally.typical_seconds(self.definition.study.rungs[rung])
 
     def _take_next(self) -> TrialRecord | None:
         """Return an unfinished training or the next decision's; None where a limit or the lag forbids it."""
@@ -158,8 +154,7 @@ class Driver:
         """Train the proxy, unless its training is in the record or under way: then share that result."""
         if (trial.number, trial.rung) in self.searched:
             return  # trained when an earlier call closed its rungs
-        known = (t for t in self.searched.values() if t.key == trial.key and t.repeats is None)
-        twin = next(known, None)
+        twin = self._tally.answer(trial.key)
         if twin is not None:
             self._repeat(trial, twin)
         elif trial.key in self._twins:
@@ -199,7 +194,7 @@ class Driver:
         """Take in what happens for a moment; interrupt everything at a stop (return True) or the deadline."""
         for event in self._engine.wait(min(0.2, (self._limits.time or math.inf) - self._elapsed)):
             self._take(event)
-        trials = (*self.searched.values(), *self.finals)
+        trials = (*self.searched.values(), *self._tally.finals)
         self._on_status(Status(trials, dict(self._images), self._phase, self._elapsed))
         stop = self._stop_requested()
         late = self._limits.time is not None and self._elapsed >= self._limits.time
@@ -226,10 +221,7 @@ class Driver:
         return None if file is None else Path(file).relative_to(self._store.folder).as_posix()
 
     def _finish(self, record: TrialRecord) -> None:
-        if record.role == "search":
-            self.searched[record.number, record.rung] = record
-        else:
-            self.finals.append(record)
+        self._tally.add(record)
         self._store.finish(record)
         self._on_trial(record)
         self._drop_weights()
@@ -264,15 +256,12 @@ class Driver:
                 break
         return False
 
-    def _finalists(self) -> list[TrialRecord]:
-        return ranked(self.searched.values())[: self.definition.study.finals.candidates]
-
     def _final_jobs(self) -> Iterator[tuple[TrialRecord, int]]:
         rung = final_rung(self.searched.values())
-        done = {(trial.number, trial.rung, trial.outcome.seed) for trial in self.finals}
+        done = {(trial.number, trial.rung, trial.outcome.seed) for trial in self._tally.finals}
         for turn in range(self.definition.study.finals.seeds):
             seed = derived_seed(self.definition.study.seed, "final", turn)
-            for trial in self._finalists():
+            for trial in self._tally.finalists:
                 if (trial.number, rung, seed) not in done:
                     key = training_key(self.definition, trial.proxy.document, seed, rung)
                     blank = Outcome("interrupted")
@@ -295,7 +284,7 @@ class Driver:
 
     def _drop_weights(self) -> None:
         """Keep the trained weights of the finalists alone."""
-        kept = {trial.outcome.checkpoint for trial in (*self._finalists(), *self.finals)}
+        kept = {trial.outcome.checkpoint for trial in (*self._tally.finalists, *self._tally.finals)}
         kept |= {self._relative(job.weights) for _, job in self._running.values()}
         for path in self._work.glob("*.safetensors"):
             if self._relative(str(path)) not in kept:

@@ -9,13 +9,14 @@ such as zero-cost scores, may stand beside them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from math import log2, prod
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scalesearch.architecture.layers import Cost
+from scalesearch.architecture.layers import Cost, Shape
 from scalesearch.architecture.network import Block, Network, Stage
 from scalesearch.architecture.operators import OPERATORS
 
@@ -76,10 +77,15 @@ def feature_matrix(networks: Iterable[Network]) -> Floats:
 def _placed(network: Network) -> Iterator[_Placed]:
     for part, x, _, _ in network.parts():
         for block in part.blocks(x.channels) if isinstance(part, Stage) else ():
-            layer = block.layer()
-            out, cost = layer.out(x), layer.cost(x)
-            yield _Placed(block, prod(out.size) ** (1 / len(out.size)), cost)
-            x = out
+            placed, x = _place(block, x)
+            yield placed
+
+
+@lru_cache(maxsize=50_000)  # networks of one space share most of their blocks
+def _place(block: Block, x: Shape) -> tuple[_Placed, Shape]:
+    layer = block.layer()
+    out = layer.out(x)
+    return _Placed(block, prod(out.size) ** (1 / len(out.size)), layer.cost(x)), out
 
 
 def _whole(network: Network, cost: Cost) -> list[float]:

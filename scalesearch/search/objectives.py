@@ -52,6 +52,11 @@ def _activations(trial: TrialRecord, _budget: float) -> float:
     return trial.deployed.activations
 
 
+def _latency(trial: TrialRecord, _budget: float) -> float:
+    """Return the predicted seconds of the deployed network, by the study's latency model."""
+    return math.nan if trial.deployed.latency is None else trial.deployed.latency
+
+
 def _training_time(trial: TrialRecord, _budget: float) -> float:
     """Return the activations of the network that is trained: they set its seconds more than FLOPs do.
 
@@ -79,6 +84,7 @@ OBJECTIVES: dict[str, Objective] = {
     "flops": Objective("FLOPs", "multiply-accumulates", "minimize", _flops, log=True),
     "params": Objective("parameters", "parameters", "minimize", _params, log=True),
     "activations": Objective("activations", "elements an image", "minimize", _activations, log=True),
+    "latency": Objective("predicted latency", "seconds", "minimize", _latency, log=True),
     "training_time": Objective(
         "activations in training", "elements an image", "minimize", _training_time, log=True
     ),

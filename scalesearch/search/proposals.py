@@ -13,7 +13,7 @@ from scalesearch.outcome import Outcome
 from scalesearch.search.guide import Guide
 from scalesearch.search.objectives import directions, told
 from scalesearch.search.records import Member, TrialRecord
-from scalesearch.search.samplers import SAMPLERS, Proposer, derived_seed
+from scalesearch.search.samplers import SAMPLERS, Proposer, derived_seed, replay
 from scalesearch.search.store import RunStore
 from scalesearch.search.study import Definition, digest
 
@@ -35,7 +35,8 @@ class Proposals:
             "control": Proposer(space, "random", 0, derived_seed(study.seed, "control"), sought),
         }
         guided = SAMPLERS[study.sampler.name].guided
-        self._guide = Guide(definition) if guided else None
+        self._guide = Guide(definition, self._fit) if guided else None
+        self._fitted: tuple[Candidate, float, Fit] | None = None
         self._told: set[int] = set()
         self._asked: list[TrialRecord] = []
 
@@ -51,8 +52,9 @@ class Proposals:
 
         A result describes its candidate, so that of thousands of trials nothing is fitted again.
         """
-        candidate = self._proposer(number).restore(number, params, notes)
+        self._proposer(number).restore(number, params, notes)
         if result is None:
+            candidate = self.definition.space.draw(replay(params))
             trial = self._describe(number, candidate, (self._fit(candidate, level), level), params)
         else:
             trial = _unfinished(result)
@@ -95,7 +97,11 @@ class Proposals:
                 self._told.add(trial.number)
 
     def _fit(self, candidate: Candidate, level: float) -> Fit:
-        return deployed_for(candidate, self.definition.classes, self.definition.budget_at(level))
+        # A guide asks for its choice's fit just before the proposal does.
+        if self._fitted is None or self._fitted[:2] != (candidate, level):
+            found = deployed_for(candidate, self.definition.classes, self.definition.budget_at(level))
+            self._fitted = candidate, level, found
+        return self._fitted[2]
 
     def _deployed(self, candidate: Candidate, number: int) -> tuple[Fit, float]:
         """Fit the candidate to its level, or to the next higher one that its shape can get down to."""
@@ -121,7 +127,9 @@ class Proposals:
             rung=0,
             params=params,
             coefficients=candidate.coefficients,
-            deployed=Member.of(_named(deployed, f"trial_{number}"), d.budget_at(level)),
+            deployed=Member.of(
+                _named(deployed, f"trial_{number}"), d.budget_at(level), d.latency_of(deployed.network)
+            ),
             proxy=Member.of(_named(proxy, f"trial_{number}_proxy"), Budget(flops)),
             outcome=Outcome("interrupted"),
             key=training_key(d, to_document(proxy.network), d.study.seed, rung=0),

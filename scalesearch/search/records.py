@@ -23,6 +23,7 @@ class Member:
             its limit, at most 1.
         realised: multipliers (depth, width, resolution) over the base after rounding and repair.
         clamped: the resolution hit a bound, so gamma is not identified.
+        latency: predicted seconds of a forward pass, by the study's latency model, or None without one.
     """
 
     document: dict[str, Any]
@@ -35,9 +36,10 @@ class Member:
     repair: tuple[str, ...]
     realised: tuple[float, float, float]
     clamped: bool
+    latency: float | None = None
 
     @classmethod
-    def of(cls, fit: Fit, budget: Budget) -> Member:
+    def of(cls, fit: Fit, budget: Budget, latency: float | None = None) -> Member:
         """Describe a network that was fitted to a budget."""
         cost = fit.network.cost()
         return cls(
@@ -51,6 +53,7 @@ class Member:
             repair=fit.repair,
             realised=fit.realised,
             clamped=fit.clamped,
+            latency=latency,
         )
 
     @classmethod

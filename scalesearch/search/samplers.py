@@ -55,6 +55,7 @@ class Sampler:
             and crossovers of these samplers cover the leaves that all trials share, which would be few where
             each operator has options of its own; the unused values travel with a candidate as silent genes.
         guided: a model chooses the values (`guide.py`), and these draws only come before it.
+        blind: no result changes what it proposes, so a study that is taken up again holds no values.
         one_thread: its arithmetic is for torch. Sums on several threads depend on their number, so runs
             would not repeat exactly, and beside trainings the threads wait for each other for seconds.
     """
@@ -62,6 +63,7 @@ class Sampler:
     make: Callable[[Seeds, int], BaseSampler]
     whole: bool = False
     guided: bool = False
+    blind: bool = False
     one_thread: bool = False
 
     def guard(self) -> AbstractContextManager[Any]:
@@ -115,14 +117,14 @@ def _qmc(seeds: Seeds, _startup: int) -> BaseSampler:
 
 # `tpe` and `tpe_univariate` take conditional leaves as they are: one models leaves together, the other alone.
 SAMPLERS: dict[str, Sampler] = {
-    "surrogate": Sampler(_random, guided=True),
+    "surrogate": Sampler(_random, guided=True, blind=True),
     "tpe": Sampler(_tpe),
     "tpe_univariate": Sampler(_tpe_univariate),
     "nsga2": Sampler(_nsga2, whole=True),
     "nsga3": Sampler(_nsga3, whole=True),
     "gp": Sampler(_gp, whole=True, one_thread=True),
     "qmc": Sampler(_qmc, whole=True),
-    "random": Sampler(_random),
+    "random": Sampler(_random, blind=True),
 }
 
 
@@ -190,6 +192,8 @@ class Proposer:
         self.study = optuna.create_study(storage=self._storage, directions=list(directions))
         self._study_id = self._storage.get_study_id_from_name(self.study.study_name)
         self._noted = self._study_attributes()
+        self._distributions = {name: distribution(leaf) for name, leaf in space.domains().items()}
+        self._places = 0  # of the study that are taken
         self._trials: dict[int, int] = {}  # places in the study by number
         self._silent: dict[int, dict[str, Any]] = {}
 
@@ -213,6 +217,7 @@ class Proposer:
             unused = self.space.domains().items() if self._sampler.whole else ()
             silent = {name: suggested(trial, name, leaf) for name, leaf in unused if name not in params}
         self._trials[number], self._silent[number] = trial.number, silent
+        self._places = trial.number + 1
         return candidate, params
 
     def discard(self, number: int) -> None:
@@ -231,38 +236,28 @@ class Proposer:
         notes = {
             "place": place,
             "silent": self._silent[number],
-            "trial": dict(self._all()[place].system_attrs),
+            "trial": dict(self._trial(place).system_attrs),
             "study": {key: value for key, value in now.items() if before.get(key) != value},
         }
         return {name: value for name, value in notes.items() if value != {}}
 
-    def restore(self, number: int, params: Mapping[str, Any], notes: Mapping[str, Any]) -> Candidate:
+    def restore(self, number: int, params: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
         """Take up a recorded proposal again, as one whose result is not told yet."""
-        values = {**params, **notes.get("silent", {})}
-        distributions: dict[str, BaseDistribution] = {}
-
-        def suggest(name: str, domain: Domain) -> Any:
-            distributions[name] = distribution(domain)
-            return values[name]
-
-        candidate = self.space.draw(suggest)
-        domains = self.space.domains()
-        distributions |= {name: distribution(domains[name]) for name in notes.get("silent", {})}
-        while len(self._all()) < notes["place"]:
+        values = {} if self._sampler.blind else {**params, **notes.get("silent", {})}
+        for _ in range(self._places, notes["place"]):
             self.study.add_trial(create_trial(state=TrialState.FAIL))  # a discard
-        self._trials[number] = notes["place"]
+        self._trials[number], self._places = notes["place"], notes["place"] + 1
         self.study.add_trial(
             create_trial(
                 state=TrialState.RUNNING,
                 params=values,
-                distributions=distributions,
+                distributions={name: self._distributions[name] for name in values},
                 system_attrs=dict(notes.get("trial", {})),
             )
         )
         for key, value in notes.get("study", {}).items():
             self._storage.set_study_system_attr(self._study_id, key, value)
         self._noted = self._study_attributes()
-        return candidate
 
     def tell(self, number: int, values: Sequence[float] | None) -> None:
         """Tell a result, a finite value for each objective, or a failure (None)."""
@@ -272,8 +267,9 @@ class Proposer:
         else:
             self.study.tell(trial, list(values))
 
-    def _all(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False)
+    def _trial(self, place: int) -> FrozenTrial:
+        key = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, place)
+        return self._storage.get_trial(key)
 
     def _study_attributes(self) -> dict[str, Any]:
         return dict(self._storage.get_study_system_attrs(self._study_id))

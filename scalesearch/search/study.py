@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scalesearch.architecture.budget import Budget
+from scalesearch.architecture.latency import LatencyLimit, LatencyModel
+from scalesearch.architecture.network import Network
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.space import SearchSpace
 from scalesearch.search.objectives import DEFAULT, OBJECTIVES, check_objectives
@@ -128,7 +130,9 @@ class Definition:
 
     Attributes:
         levels: multiply-accumulates of deployed networks; candidates of an arm are fitted to them in turn.
-        limits: what bounds the deployed networks of every level besides. lag: as in Study, resolved.
+        limits: what bounds the deployed networks of every level besides, by the name of a cost, or latency
+            in seconds. latency: the model that predicts it, where the study needs one.
+        lag: as in Study, resolved.
         classes, resolution: the data's. report_images: how many images reported accuracies are judged on.
         seed_noise: the recipe's measured spread between seeds.
         resolved: documents and figures as plain data; its hash names the run folder (D11).
@@ -149,6 +153,11 @@ class Definition:
     resolved: dict[str, Any]
     left_out: Mapping[str, int] = field(default_factory=dict)
     warm_start: tuple[Mapping[str, Any], ...] = ()
+    latency: LatencyModel | None = None
+
+    def __post_init__(self) -> None:
+        if self.latency is None and ("latency" in self.limits or "latency" in self.study.objectives):
+            raise ValueError("a limit on latency, or latency as an objective, needs a latency model")
 
     @property
     def digest(self) -> str:
@@ -180,7 +189,14 @@ class Definition:
 
     def budget_at(self, level: float) -> Budget:
         """Return what bounds a deployed network of a level."""
-        return Budget(level, **self.limits)
+        costs = {name: limit for name, limit in self.limits.items() if name != "latency"}
+        limited = self.latency is not None and "latency" in self.limits
+        slowest = LatencyLimit(self.latency, self.limits["latency"]) if limited and self.latency else None
+        return Budget(level, **costs, latency=slowest)
+
+    def latency_of(self, network: Network) -> float | None:
+        """Return the predicted seconds of a deployed network, or None without a latency model."""
+        return None if self.latency is None else self.latency.seconds(network)
 
 
 def digest(data: Any) -> str:

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.intp]
 Rng = np.random.Generator
 
 CAUTION = 1.0  # standard deviations below the mean that the confidence bound lies
+ROWS = 200  # results that a model rests on at most: a Gaussian process takes time with their cube
+GROWTH = 1.1  # by which results grow before a model's parameters are sought again
 
 
 class Beliefs(NamedTuple):
@@ -39,10 +43,14 @@ class Beliefs(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A fitted regression: predicted means of rows, and full beliefs about them."""
+    """A fitted regression: predicted means of rows, full beliefs about them, and itself on other data.
+
+    `again(x, y)` keeps the parameters that were sought, such as lengths and noise.
+    """
 
     predict: Callable[[Floats], Floats]
     believe: Callable[[Floats], Beliefs]
+    again: Callable[[Floats, Floats], Model]
 
 
 Fit = Callable[[Floats, Floats], Model]
@@ -57,6 +65,10 @@ def _gp(x: Floats, y: Floats) -> Model:
     smooth = ConstantKernel(1.0, (0.05, 20.0)) * RBF(length, (length / 5, length * 10))
     model = GaussianProcessRegressor(smooth + WhiteKernel(0.3, (0.01, 2.0)))
     _quietly(lambda: model.fit(x, y))
+    return _process(model)
+
+
+def _process(model: Any) -> Model:
     noise = model.kernel_.k2.noise_level
 
     def believe(rows: Floats) -> Beliefs:
@@ -64,7 +76,10 @@ def _gp(x: Floats, y: Floats) -> Model:
         # What is sought is the network, not the chance of its training.
         return Beliefs(mean, covariance - noise * np.eye(len(rows)))
 
-    return Model(model.predict, believe)
+    def again(x: Floats, y: Floats) -> Model:
+        return _process(type(model)(model.kernel_, optimizer=None).fit(x, y))
+
+    return Model(model.predict, believe, again)
 
 
 def _ridge(x: Floats, y: Floats) -> Model:
@@ -77,7 +92,7 @@ def _ridge(x: Floats, y: Floats) -> Model:
         centred = rows - x.mean(axis=0)
         return Beliefs(model.predict(rows), centred @ model.sigma_ @ centred.T)
 
-    return Model(model.predict, believe)
+    return Model(model.predict, believe, _ridge)  # whose parameters cost nothing
 
 
 def _quietly(work: Callable[[], Any]) -> None:
@@ -112,6 +127,14 @@ def _improvement(beliefs: Beliefs, best: float, _rng: Rng) -> Floats:
     return -np.asarray(gain * ndtr(z) + deviation * density, dtype=np.float64)
 
 
+class Results(Protocol):
+    """Features of m networks, of which any (n,) rows may be asked for: an array is one."""
+
+    def __getitem__(self, rows: Rows, /) -> Floats:
+        """Return (n, k) of these networks."""
+        ...
+
+
 MODELS: dict[str, Fit] = {"gp": _gp, "ridge": _ridge}
 # Each gives (n,) figures of which the least is chosen.
 ACQUISITIONS: dict[str, Callable[[Beliefs, float, Rng], Floats]] = {
@@ -141,12 +164,12 @@ class Surrogate:
         if self.startup < 0:
             raise ValueError(f"startup must be at least 0, but got {self.startup}")
 
-    def choose(self, pool: Floats, trained: Floats, losses: Floats, pending: Floats, rng: Rng) -> int:
+    def choose(self, pool: Floats, trained: Results, losses: Floats, pending: Floats, rng: Rng) -> int:
         """Return the row of the pool to train next, the same for the same arguments and state of `rng`.
 
         Args:
             pool: (n, k) features of candidates.
-            trained: (m, k) of networks with a result.
+            trained: (m, k) of networks with a result; asked for those rows alone that the model rests on.
             losses: (m,) their validation losses; one that is not finite counts as the worst.
             pending: (p, k) of networks under way, taken to end as predicted (Ginsbourger et al. 2010).
             rng: the only source of chance.
@@ -156,17 +179,61 @@ class Surrogate:
         """
         if not len(pool):
             raise ValueError("a choice needs at least one candidate, but the pool has 0")
-        known = np.isfinite(losses)
-        if len(losses) < max(2, self.startup) or len(set(losses[known])) < 2:
+        if len(losses) < max(2, self.startup) or not _differ(losses):
             return int(rng.integers(len(pool)))
-        y = standardised(losses)
-        x, seen, waiting = _alike(pool, trained, pending)
-        fit = MODELS[self.model]
-        model = fit(seen, y)
+        rows = telling(losses)
+        x, seen, waiting = _alike(pool, trained[rows], pending)
+        y = standardised(losses)[rows]
+        model = _sought(self.model, trained, losses).again(seen, y)
         if len(waiting):
             y = np.concatenate([y, model.predict(waiting)])
-            model = fit(np.vstack([seen, waiting]), y)
+            model = model.again(np.vstack([seen, waiting]), y)
         return int(np.argmin(ACQUISITIONS[self.acquisition](model.believe(x), float(y.min()), rng)))
+
+
+def telling(losses: Floats) -> Rows:
+    """Return the results that a model rests on: all, or the better half of `ROWS` and as many of the rest.
+
+    Those are every so manieth by rank, so that the model knows too what is bad. In the order of the results.
+    """
+    if len(losses) <= ROWS:
+        return np.arange(len(losses))
+    order = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")
+    best = ROWS // 2
+    rest = np.linspace(best, len(order) - 1, ROWS - best).round().astype(np.intp)
+    return np.sort(np.concatenate([order[:best], order[rest]]))
+
+
+def _sought(model: str, trained: Results, losses: Floats) -> Model:
+    """Return a model with parameters from the first so many results.
+
+    How many depends on the number of results alone, so a run that is resumed finds the same ones.
+    """
+    first = _milestone(len(losses))
+    if not _differ(losses[:first]):
+        first = len(losses)
+    rows = telling(losses[:first])
+    y = standardised(losses[:first])[rows]
+    (x,) = _alike(trained[rows])
+    return _found(model, x.tobytes(), y.tobytes())
+
+
+@lru_cache(maxsize=8)  # of several searches in one process
+def _found(model: str, x: bytes, y: bytes) -> Model:
+    target = np.frombuffer(y)
+    return MODELS[model](np.frombuffer(x).reshape(len(target), -1), target)
+
+
+def _milestone(count: int) -> int:
+    """Return the last of 2, 3, ... 20, 22, ..., each a tenth more than the one before, up to a count."""
+    reached = 2
+    while (following := max(reached + 1, int(reached * GROWTH))) <= count:
+        reached = following
+    return reached
+
+
+def _differ(losses: Floats) -> bool:
+    return len(np.unique(losses[np.isfinite(losses)])) > 1
 
 
 def standardised(losses: Floats) -> Floats:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from scalesearch.errors import InputError
 from scalesearch.search.records import TrialRecord
-from scalesearch.search.store import LOCK, finished_trials, parse_lines
+from scalesearch.search.store import LOCK, collection_paused, finished_trials, parse_lines
 
 COMPARED = 4096  # bytes before the place where reading goes on, by which a replaced record is noticed
 
@@ -57,7 +54,7 @@ class RecordTail:
                 self._forget()
                 record.seek(0)
             data = record.read()
-        with _collection_paused():
+        with collection_paused():
             events, good = parse_lines(data, self.path, self._lines)
             trials = finished_trials(events, self.path)
         self.events += [event for event in events if event["event"] != "finished"]
@@ -77,18 +74,6 @@ class RecordTail:
     def _forget(self) -> None:
         self.events, self.trials, self.last, self.written = [], (), None, 0.0
         self._lines, self._bytes, self._before = 0, 0, b""
-
-
-@contextmanager
-def _collection_paused() -> Iterator[None]:
-    """Collect no garbage: what is read from JSON has no cycles, and looking for them doubles the time."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 @dataclass(frozen=True)

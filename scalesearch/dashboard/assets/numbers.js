@@ -31,6 +31,8 @@ const countText = (count) => withPrefix(count, 1).trimEnd();
 const exactText = (count) => count.toLocaleString("en");
 const percentText = (share) => `${fixed(100 * share, 1)} %`;
 
+const millisecondsText = (seconds) => `${Number((1e3 * seconds).toPrecision(3))} ms`;
+
 function secondsText(seconds) {
   const whole = Number(fixed(seconds, 0));
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];

@@ -15,9 +15,11 @@ const TABLE_COLUMNS = [
   { name: "FLOPs", number: true, value: (e) => numberOr(e.deployed.flops), text: (e) => flopsText(e.deployed.flops), narrow: true },
   { name: "params", number: true, value: (e) => numberOr(e.deployed.params), text: (e) => countText(e.deployed.params) },
   { name: "activations", number: true, value: (e) => numberOr(e.deployed.activations), text: (e) => countText(e.deployed.activations) },
+  { name: "latency", number: true, value: (e) => numberOr(e.deployed.latency), text: (e) => millisecondsText(e.deployed.latency), where: () => latencyKnown },
   { name: "pattern", value: (e) => e.pattern, narrow: true },
   { name: "seconds", number: true, value: (e) => numberOr(e.seconds), text: (e) => secondsText(e.seconds) },
 ];
+let latencyKnown = false; // whether a trial of the page has a predicted latency
 const RUN_COLUMN = { name: "run", value: (e) => page.runs[e.run] ?? String(e.run), narrow: true };
 // What a saved table has besides.
 const SAVED_COLUMNS = [
@@ -38,7 +40,10 @@ function againText({ finalist: { accuracy, low, high, seeds } }) {
   return `${percentText(accuracy)} (${percentText(low)} to ${percentText(high)}), n = ${seeds}`;
 }
 
-const tableColumns = () => (page.runs.length > 1 ? [RUN_COLUMN, ...TABLE_COLUMNS] : TABLE_COLUMNS);
+function tableColumns() {
+  const columns = TABLE_COLUMNS.filter((column) => !column.where || column.where());
+  return page.runs.length > 1 ? [RUN_COLUMN, ...columns] : columns;
+}
 
 function cellText(column, entry) {
   const value = column.value(entry);
@@ -122,6 +127,7 @@ class TrialTable {
 
   // Data are there or new: what stood in the cells may have changed.
   reload() {
+    latencyKnown = [...entries.values()].some((entry) => numberOr(entry.deployed.latency) !== null);
     this.texts.clear();
     this.refresh(true);
   }

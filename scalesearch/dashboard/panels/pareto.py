@@ -16,6 +16,7 @@ from scalesearch.dashboard.panels.framing import accuracy_range, thinned
 from scalesearch.dashboard.panels.pareto_data import (
     AXES,
     FLOPS,
+    LATENCY,
     SECONDS,
     Axis,
     ParetoData,
@@ -63,7 +64,7 @@ def label_rows(positions: Sequence[float], widths: Sequence[float]) -> list[int 
 def pareto(
     trials: Sequence[TrialRecord], *, context: Context = NOTHING_KNOWN
 ) -> go.Figure | Mapping[str, go.Figure]:
-    """Draw the front against each cost: FLOPs, params, activations, and seconds of training where measured.
+    """Draw the front against each cost: FLOPs, params, activations, latency and training time where known.
 
     A run with rungs has a view of its longest trainings, and a recorded comparison one of its networks: both
     are other trainings than those of the first rung, so neither is drawn among them.
@@ -214,12 +215,13 @@ def _add_references(fig: go.Figure, data: ParetoData, axis: Axis, left: float, r
 
 
 def _add_failed(fig: go.Figure, data: ParetoData, axis: Axis) -> None:
-    costs = [] if axis.learned else [axis.of(trial) for trial in data.failed]
+    failed = [] if axis.learned else [trial for trial in data.failed if axis.of(trial) > 0]
+    costs = [axis.of(trial) for trial in failed]
     kept = thinned([log10(cost) for cost in costs], [0.0] * len(costs))
     fig.add_scatter(
         x=[costs[index] for index in kept],
         y=[-1] * len(kept),
-        customdata=[data.failed[index].number for index in kept],
+        customdata=[failed[index].number for index in kept],
         mode="markers",
         marker={"symbol": "x-thin", "size": 8, "line": {"width": 2, "color": PURPLE}},
         name="failed",
@@ -238,6 +240,7 @@ def _lay_out(fig: go.Figure, data: ParetoData, axis: Axis, span: tuple[float, fl
         # Two ticks a power of ten; a narrower axis would have none with them.
         dtick="D2" if span[1] > 8 * span[0] else None,
         tickformat=",~r" if axis is SECONDS else "~s",
+        ticksuffix="s" if axis is LATENCY else "",  # 5 milli is 5ms then, and no 5 millions
         anchor="y2" if strip else "y",
     )
     after = f" after {images}" if images else ""

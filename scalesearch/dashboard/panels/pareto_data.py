@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scalesearch.dashboard.describe import scored
 from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context, Finalist, Reference
-from scalesearch.dashboard.theme import count_text, flops_text, seconds_text
+from scalesearch.dashboard.theme import count_text, flops_text, milliseconds_text, seconds_text
 from scalesearch.search.records import TrialRecord
 
 
@@ -67,7 +67,15 @@ SECONDS = Axis(
     lambda _reference: None,
     learned=True,
 )
-AXES = (FLOPS, PARAMS, ACTIVATIONS, SECONDS)
+LATENCY = Axis(
+    "latency",
+    "predicted latency of the deployed network (seconds, log)",
+    "the seconds of a forward pass that the run's latency model predicts of its deployed network",
+    lambda trial: trial.deployed.latency or 0.0,
+    milliseconds_text,
+    lambda _reference: None,
+)
+AXES = (FLOPS, PARAMS, ACTIVATIONS, LATENCY, SECONDS)
 
 
 @dataclass(frozen=True)
@@ -142,8 +150,8 @@ def pareto_data(
     """Sort trials and references into the parts of the picture; trainings of one rung alone are comparable.
 
     A trial is infeasible on every axis if one of its costs is over its limit. A reference is near if its cost
-    is within a factor of 4 of the costs that are drawn anyway. A time of 0, which was not measured, has no
-    place on a log axis.
+    is within a factor of 4 of the costs that are drawn anyway. A time of 0, which was not measured or
+    predicted, has no place on a log axis.
     """
     search = [trial for trial in trials if trial.role == "search" and trial.rung == rung]
     points = [Point(trial, axis.of(trial), score) for trial in search if (score := scored(trial)) is not None]
@@ -159,7 +167,7 @@ def pareto_data(
     best = {id(point) for point in front}
     limit = limits.get(axis.name.lower())
     failed = [trial for trial in search if trial.outcome.status == "failed"]
-    placed = [] if axis.learned else map(axis.of, failed)
+    placed = [] if axis.learned else [cost for cost in map(axis.of, failed) if cost > 0]
     drawn = [*(point.cost for point in points), *placed, *([limit] if limit else [])]
     near, far = _references(axis, context.references, drawn)
     costs = [*drawn, *(cost for cost, _ in near)]

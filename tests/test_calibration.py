@@ -313,7 +313,19 @@ def known_machine(tmp_path_factory):
 def test_run_prints_the_plan_and_records_how_it_came_out(tmp_path, known_machine):
     study = tmp_path / "small.yaml"
     study.write_text("name: small\nrungs: [300]\nfinals: {candidates: 1, seeds: 1}\n")
-    arguments = ["run", "--budget-flops", "2e9", "--study", study, "--data", "digits", "--trials", "2"]
+    arguments = [
+        "run",
+        "--export",
+        "network",
+        "--budget-flops",
+        "2e9",
+        "--study",
+        study,
+        "--data",
+        "digits",
+        "--trials",
+        "2",
+    ]
     code, out, err = call(*arguments, "--json", cwd=tmp_path, SCALESEARCH_CACHE=str(known_machine))
     assert code == 0, err
     told = " ".join(err.split())

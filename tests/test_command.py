@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import scalesearch
 from scalesearch import documents
 
-RUN = ["run", "--budget-flops", "2e9"]
+RUN = ["run", "--budget-flops", "2e9", "--export", "network"]
 
 
 def start(*arguments, cwd, **environment):

@@ -12,7 +12,8 @@ from test_command import call
 from test_folder import copied, finished
 
 from scalesearch.cli.dashboard import dashboard
-from scalesearch.cli.outputs import REPORT, stored_report
+from scalesearch.cli.outputs import stored_report
+from scalesearch.cli.run_report import REPORT
 from scalesearch.errors import InputError
 from scalesearch.search.store import RECORD, STUDY
 

@@ -20,7 +20,9 @@ READERS = {
     "references": documents.load_references,
     "space": documents.load_space,
     "study": documents.load_study,
-    "recipe": documents.load_recipe,
+    "recipe": lambda path: (
+        documents.load_full_recipe if "epochs" in documents.read(path) else documents.load_recipe
+    )(path),
     "survey": documents.load_survey,
     "dashboard": documents.load_layout,
 }

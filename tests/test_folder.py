@@ -20,7 +20,8 @@ from scalesearch import documents, load_trials
 from scalesearch.cli import coefficients_session, compare_session, law_session, trust_session
 from scalesearch.cli.definition import Request, define
 from scalesearch.cli.folder import SURVEYS, RunFolder, UnderWay, open_folders
-from scalesearch.cli.outputs import facts_of, make_report, versions
+from scalesearch.cli.provenance import versions
+from scalesearch.cli.run_report import facts_of, make_report
 from scalesearch.cli.studyfile import belongs
 from scalesearch.errors import InputError
 from scalesearch.search.driver import Driver

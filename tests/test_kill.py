@@ -306,7 +306,19 @@ def test_a_long_training_goes_on_from_where_it_was_killed_to_the_same_bits(tmp_p
 
 def kill_the_command(folder, trials, kills, seed):
     (folder / "tiny.yaml").write_text("name: tiny\nrungs: [150]\nfinals: {candidates: 1, seeds: 1}\n")
-    asked = ["run", "--budget-flops", "1e8", "--study", "tiny.yaml", "--data", "digits", "--workers", "2"]
+    asked = [
+        "run",
+        "--export",
+        "network",
+        "--budget-flops",
+        "1e8",
+        "--study",
+        "tiny.yaml",
+        "--data",
+        "digits",
+        "--workers",
+        "2",
+    ]
     asked += ["--trials", str(trials), "--out"]
     whole = begin(command, [*asked, "whole"], folder)
     whole.join(600)

@@ -300,7 +300,19 @@ def test_the_binding_limit_is_named_with_its_share_on_the_page():
 def test_a_run_on_images_keeps_and_tells_its_limits(tmp_path):
     (tmp_path / "small.yaml").write_text("name: small\nrungs: [200]\nfinals: {candidates: 0, seeds: 0}\n")
     code, out, err = call(
-        *("run", "--budget-flops", "5e7,1e8", "--max-params", "3e5", "--trials", "2", "--workers", "1"),
+        *(
+            "run",
+            "--export",
+            "network",
+            "--budget-flops",
+            "5e7,1e8",
+            "--max-params",
+            "3e5",
+            "--trials",
+            "2",
+            "--workers",
+            "1",
+        ),
         *("--study", "small.yaml", "--data", "digits", "--json"),
         cwd=tmp_path,
     )

@@ -17,12 +17,16 @@ from scalesearch.cli.coefficients import coefficients
 from scalesearch.cli.compare import compare
 from scalesearch.cli.dashboard import dashboard
 from scalesearch.cli.explain import explain
+from scalesearch.cli.export import export
+from scalesearch.cli.latency import latency
 from scalesearch.cli.law import law
+from scalesearch.cli.predict import predict
 from scalesearch.cli.run import run
 from scalesearch.cli.scale import scale
 from scalesearch.cli.show import show
 from scalesearch.cli.space import space
 from scalesearch.cli.status import status
+from scalesearch.cli.train import train
 from scalesearch.cli.trust import trust
 from scalesearch.cli.verify import verify
 from scalesearch.errors import InputError, RunHeldError
@@ -56,11 +60,15 @@ def _options(
 app.command()(run)
 app.command()(status)
 app.command()(dashboard)
+app.command()(train)
+app.command()(export)
+app.command()(predict)
 app.command()(show)
 app.command()(scale)
 app.command()(verify)
 app.command()(explain)
 app.command()(bench)
+app.command()(latency)
 app.command()(trust)
 app.command()(compare)
 app.command()(coefficients)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scalesearch import documents
+from scalesearch.architecture.latency import LatencyModel
 from scalesearch.architecture.space import SearchSpace
 from scalesearch.cli.engines import HERE, Place
 from scalesearch.cli.words import COSTS, number
@@ -22,6 +23,7 @@ from scalesearch.training.recipe import Recipe
 
 RUNS = Path("runs")
 OPTIONS = {"flops": "--budget-flops", "params": "--max-params", "activations": "--max-activations"}
+LATENCY = "latency"
 # What a study's results do not depend on, or what is stored resolved.
 FREE = ("time", "lag", "dashboard", "description")
 
@@ -32,10 +34,12 @@ class Request:
 
     Attributes:
         budgets: multiply-accumulates, largest first; one is divided by the study's levels, several are the
-            levels themselves. bounds: further limits by the name of the cost.
+            levels themselves. bounds: further limits by the name of the cost, or latency in seconds.
+        latency_model: the device whose latency is predicted, a model's file, or None for where trainings run.
         time: of this call, in seconds. out: the run folder. compile: train compiled networks.
         place: the engine that trainings run on.
         storage: the URL of an Optuna storage that the trials are copied to.
+        forms: in which the best network is exported. final_epochs: how long it is trained at the end.
         foreign: the space is not the study's own, so what the study starts from need not be in it.
     """
 
@@ -52,6 +56,9 @@ class Request:
     foreign: bool = False
     place: Place = HERE
     storage: str | None = field(default=None, repr=False)  # it may hold a password
+    forms: tuple[str, ...] = ("network",)
+    final_epochs: int | None = None
+    latency_model: str | None = None
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -59,6 +66,12 @@ class Request:
         if len(self.budgets) > 1:
             return self.budgets
         return tuple(level * self.budgets[0] for level in self.study.levels)
+
+    @property
+    def needs_latency(self) -> bool:
+        """Whether latency is limited, optimised, or asked to be recorded."""
+        asked = self.latency_model is not None
+        return asked or LATENCY in self.bounds or LATENCY in self.study.objectives
 
 
 Starts = tuple[dict[str, Any], ...]  # values by leaf
@@ -88,7 +101,13 @@ def warm_starts(request: Request, space: SearchSpace) -> tuple[Starts, tuple[str
 
 
 def define(
-    request: Request, space: SearchSpace, recipe: Recipe, data: DataSet, workers: int, starts: Starts = ()
+    request: Request,
+    space: SearchSpace,
+    recipe: Recipe,
+    data: DataSet,
+    workers: int,
+    starts: Starts = (),
+    latency: LatencyModel | None = None,
 ) -> Definition:
     """Return the study that is asked for, resolved against its documents and data."""
     study = request.study
@@ -106,10 +125,12 @@ def define(
         resolved=documents.plain(
             _asked(request)
             | ({"warm_start": starts} if starts else {})
+            | ({} if latency is None else {LATENCY: latency.to_json()})
             | {"space": documents.plain(space), "recipe": asdict(recipe), "data": _described(data)}
         ),
         left_out=data.left_out,
         warm_start=starts,
+        latency=latency,
     )
 
 
@@ -155,7 +176,9 @@ def check_reachable(request: Request, space: SearchSpace, classes: int = 1) -> N
     Before the data are known, one class is what any network has at least.
     """
     least = space.least(classes)
-    wanted = [("flops", min(request.budgets)), *request.bounds.items()]
+    # Of latency no exact least is known: a limit that nothing keeps ends the search.
+    bounds = [(name, limit) for name, limit in request.bounds.items() if name != LATENCY]
+    wanted = [("flops", min(request.budgets)), *bounds]
     for name, limit in wanted:
         if limit < getattr(least, name):
             raise InputError(

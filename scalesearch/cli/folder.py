@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalesearch import documents
-from scalesearch.cli.outputs import REPORT, Facts, make_report, view_of
+from scalesearch.cli.run_report import REPORT, Facts, make_report, view_of
 from scalesearch.dashboard.summary import Summary, ending_text, summary_from_report
 from scalesearch.errors import InputError
 from scalesearch.search.records import TrialRecord

@@ -16,10 +16,12 @@ from scalesearch.cli.options import (
     Data,
     Device,
     MaxActivations,
+    MaxLatency,
     MaxParams,
     Workers,
     budgets,
     limit,
+    max_latency,
     names,
     seconds,
     workers_asked,
@@ -34,6 +36,14 @@ def run(
     budget_flops: BudgetsFlops,
     max_params: MaxParams = None,
     max_activations: MaxActivations = None,
+    latency_limit: MaxLatency = None,
+    latency_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="cpu|cuda|FILE",
+            help="Whose latency is predicted: a device of this machine, or a file of `latency --write`.",
+        ),
+    ] = None,
     study: Annotated[str, typer.Option(help="A study's name or a document's path.")] = "default",
     space: Annotated[str | None, typer.Option(help="A search space's name or path.")] = None,
     data: Data = None,
@@ -93,6 +103,16 @@ def run(
             metavar="URL", envvar="SCALESEARCH_STORAGE", help="An Optuna storage that trials are copied to."
         ),
     ] = None,
+    forms: Annotated[
+        str,
+        typer.Option(
+            "--export", metavar="all|FORM[,FORM...]", help="Forms of best/; see `scalesearch export`."
+        ),
+    ] = "all",
+    final_epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train the deployed network at the end: `scalesearch train RUN:best`."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search for the network that makes the most of a budget, by short trainings on real images."""
@@ -101,6 +121,8 @@ def run(
     levels = budgets(budget_flops)
     limits = (("params", "--max-params", max_params), ("activations", "--max-activations", max_activations))
     bounds = {name: limit(option, text) for name, option, text in limits if text is not None}
+    if latency_limit is not None:
+        bounds["latency"] = max_latency(latency_limit)
     duration = seconds(time) if time is not None else None
     patience = seconds(trial_timeout)
     if fork and out is None:
@@ -138,6 +160,9 @@ def run(
         foreign=foreign,
         place=place,
         storage=storage,
+        forms=exported(forms),
+        final_epochs=final_epochs,
+        latency_model=latency_model,
     )
     with Interruption() as interruption:
         report, code = Session(request, fork, patience).run(interruption.requested)
@@ -174,6 +199,15 @@ def changed(chosen: Changed, option: str, **field: Any) -> Changed:
         return replace(chosen, **given)
     except ValueError as error:
         raise InputError(f"{option}: {error}") from error
+
+
+def exported(text: str) -> tuple[str, ...]:
+    """Read --export: forms with commas between them, or all."""
+    from scalesearch.handover.export import FORMS, check_forms
+
+    found = FORMS if text == "all" else names("--export", text) or ()
+    check_forms(found)
+    return tuple(found)
 
 
 def images(text: str | None) -> tuple[int, ...] | None:

@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from scalesearch import documents
+from scalesearch.architecture.latency import LatencyModel
 from scalesearch.cli.definition import Request, check_reachable, define, run_folder, run_name, warm_starts
 from scalesearch.cli.engines import RAY, make_engine, staff_ray
 from scalesearch.cli.options import seconds
-from scalesearch.cli.outputs import (
-    REPORT,
-    notice,
-    published_networks,
-    stored_report,
-    write_outputs,
-)
+from scalesearch.cli.outputs import published_networks, stored_report, write_outputs
 from scalesearch.cli.progress import DataProgress, SearchProgress
+from scalesearch.cli.provenance import notice
+from scalesearch.cli.run_report import REPORT
 from scalesearch.cli.studyfile import belongs, stored_source
 from scalesearch.cli.words import (
     budget_text,
@@ -46,6 +43,8 @@ from scalesearch.training.graph import Execution, check_compiler
 if TYPE_CHECKING:
     from scalesearch.cli.plan import Staff
     from scalesearch.training.calibration import Setting
+
+QUICK = ("network", "card")  # forms that are written in a moment
 
 
 class Session:
@@ -79,7 +78,8 @@ class Session:
         data = self._load_data()
         check_reachable(self.request, self.space, len(data.classes))
         # Nothing that names the folder depends on the workers: they are chosen where there is work to do.
-        definition = self._define(data, workers=1)
+        latency = self._latency_model(device)
+        definition = self._define(data, latency, workers=1)
         asked = run_folder(self.request, definition)
         folder = self._forked(asked, definition) if self._fork else asked
         self._announce(definition, data, folder)
@@ -87,17 +87,20 @@ class Session:
             chosen = None
             if not (folder / STUDY).exists():
                 chosen = self._staff(device, store)
-                definition = self._define(data, chosen.setting.workers)
+                definition = self._define(data, latency, chosen.setting.workers)
             definition = belongs(self.request, definition, store)
             if folder != asked:
                 self._take_over(asked, store)
             if _satisfied(definition, store, self.limits):
                 self._say_finished(store)
                 report = self._stored(folder) or self._write(definition, store)
-                return self._conclude(report, folder, stopped=False)
+                return self._finish(definition, store, report, stop_requested)
             chosen = chosen or self._staff(device, store)
             stopped = self._drive(definition, store, chosen, device, data, stop_requested)
-            return self._conclude(self._write(definition, store), folder, stopped)
+            report = self._write(definition, store, stopped)
+            if stopped:
+                return self._conclude(report, folder, stopped)
+            return self._finish(definition, store, report, stop_requested)
 
     def _look_at_place(self) -> str:
         """Return the device that trainings run on; bad options end here, before anything is read."""
@@ -114,9 +117,28 @@ class Session:
             check_compiler(device)
         return device
 
-    def _write(self, definition: Definition, store: RunStore) -> dict[str, Any]:
+    def _write(self, definition: Definition, store: RunStore, stopped: bool = False) -> dict[str, Any]:
+        # Who stops a run waits for it: the forms that take long are left to the next call.
+        forms = tuple(form for form in self.request.forms if form in QUICK or not stopped)
         with writing(store.folder):
-            return write_outputs(definition, store, self.references)
+            return write_outputs(definition, store, self.references, forms, self._say)
+
+    def _finish(
+        self,
+        definition: Definition,
+        store: RunStore,
+        report: dict[str, Any],
+        stop_requested: Callable[[], bool],
+    ) -> tuple[dict[str, Any], int]:
+        """Train the deployed network where that is asked for; return the report and the exit code."""
+        if self.request.final_epochs is None or report["best"] is None:
+            return self._conclude(report, store.folder, stopped=False)
+        from scalesearch.cli.final import train_final
+
+        code = train_final(self.request, store.folder, report["best"]["trial"], stop_requested)
+        report = self._write(definition, store, stopped=bool(code))
+        found, own = self._conclude(report, store.folder, stopped=False)
+        return found, code or own
 
     def _stored(self, folder: Path) -> dict[str, Any] | None:
         """Return the stored report; a damaged one is kept beside, and written again from the record."""
@@ -155,8 +177,16 @@ class Session:
 
     # Resolving
 
-    def _define(self, data: DataSet, workers: int) -> Definition:
-        return define(self.request, self.space, self.recipe, data, workers, self.starts)
+    def _define(self, data: DataSet, latency: LatencyModel | None, workers: int) -> Definition:
+        return define(self.request, self.space, self.recipe, data, workers, self.starts, latency)
+
+    def _latency_model(self, device: str) -> LatencyModel | None:
+        """Return the model that predicts latency, where the study needs one."""
+        if not self.request.needs_latency:
+            return None
+        from scalesearch.cli.latency_session import model_for
+
+        return model_for(self.request, device, self._say)
 
     def _load_data(self) -> DataSet:
         out = self.request.out

@@ -15,9 +15,9 @@ from rich.console import Console
 from scalesearch import documents
 from scalesearch.cli.definition import RUNS
 from scalesearch.cli.evaluation import make_evaluate
-from scalesearch.cli.outputs import notice, versions
 from scalesearch.cli.plan import SHORT_TIME, settings_of, staff
 from scalesearch.cli.progress import DataProgress
+from scalesearch.cli.provenance import notice, versions
 from scalesearch.cli.words import count_text, duration_text
 from scalesearch.search.engines import Engine, Evaluate
 from scalesearch.search.engines.local import LocalEngine

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from scalesearch import documents
 from scalesearch.architecture.document import from_document
 from scalesearch.architecture.network import Network
 from scalesearch.cli.folder import RunFolder
+from scalesearch.cli.run_report import Facts
 from scalesearch.errors import InputError
 from scalesearch.handover.model import Model, is_model, read_model, read_statistics, read_weights
 from scalesearch.search.records import TrialRecord
@@ -18,6 +20,26 @@ from scalesearch.search.store import RECORD
 
 HELP = "A network's name or document, a model's folder, or a run's folder with :best, :TRIAL or :proxy."
 BEST, PROXY = "best", "proxy"
+
+
+class Run(Protocol):
+    """What a candidate's model needs of a run."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of its study."""
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """Of its trainings, as a document."""
+
+    @property
+    def trials(self) -> Sequence[TrialRecord]:
+        """The finished ones."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +68,29 @@ def resolve(text: str) -> Target:
     candidate 12, and `:proxy` or `:12:proxy` for the small network that was trained in its place, with the
     weights that the run kept. Raises InputError.
     """
-    folder, _, part = text.partition(":")
-    if not Path(text).exists() and part and (Path(folder) / RECORD).is_file():
-        return _of_run(Path(folder), part)
     path = Path(text)
+    folder, part = _parted(text)
+    if part and (folder / RECORD).is_file():
+        return _of_run(folder, part)
     if (path / RECORD).is_file():
         return _of_run(path, BEST)
     if is_model(path):
         return Target(read_model(path), f"the model in {path}")
     if path.is_dir():
         raise InputError(f"{path}: a folder that names a network is a run's or a model's, not this")
-    if part and Path(folder).is_dir():
+    if part:
         raise InputError(f"{folder}: :{part} asks for a candidate of a run, but this is no run's folder")
     return Target(Model(documents.load(text)), f"the document {text}")
+
+
+def _parted(text: str) -> tuple[Path, str]:
+    """Part a folder that there is, whatever its name, from what follows it and a colon."""
+    for end in (index for index in range(len(text) - 1, 0, -1) if text[index] == ":"):
+        if Path(text).exists():
+            break
+        if Path(text[:end]).is_dir():
+            return Path(text[:end]), text[end + 1 :]
+    return Path(text), ""
 
 
 def _of_run(folder: Path, part: str) -> Target:
@@ -71,10 +103,25 @@ def _of_run(folder: Path, part: str) -> Target:
             f"but got :{part}"
         )
     run = RunFolder(folder)
-    number = int(wanted[0]) if wanted and wanted[0] != BEST else _best(run)
-    trial = _trial(run, number)
-    found = Target(_model(run, trial, proxy), f"candidate {number} of {folder}")
-    return replace(found, origin=f"the proxy of {found.origin}") if proxy else found
+    best = not wanted or wanted[0] == BEST
+    number = _best(run) if best else int(wanted[0])
+    origin = f"the proxy of candidate {number} of {folder}" if proxy else f"candidate {number} of {folder}"
+    return Target(candidate_model(run, number, best=best, proxy=proxy), origin)
+
+
+def candidate_model(run: Run, number: int, *, best: bool, proxy: bool) -> Model:
+    """Return a candidate's deployed network, without weights, or its proxy, with those that the run kept.
+
+    `best` says that it is the run's best, for the network's name. InputError where it was never trained.
+    """
+    own = [trial for trial in run.trials if trial.number == number]
+    if not own:
+        raise InputError(f"{run.folder}: candidate {number} has no finished training in this run")
+    trial = max(own, key=lambda t: (_weights(run, t) is not None, t.rung, t.role == "final"))
+    title = run.folder.resolve().name
+    name = (f"best_of_{title}" if best else f"{title}_{number}") + ("_proxy" if proxy else "")
+    network = replace(from_document((trial.proxy if proxy else trial.deployed).document), name=name)
+    return _model(run, trial, network, _weights(run, trial) if proxy else None)
 
 
 def _best(run: RunFolder) -> int:
@@ -86,42 +133,23 @@ def _best(run: RunFolder) -> int:
     return found[0].number if stated is None else int(stated["trial"])
 
 
-def _trial(run: RunFolder, number: int) -> TrialRecord:
-    """Return a candidate's longest training, with weights if one has them."""
-    own = [trial for trial in run.trials if trial.number == number]
-    if not own:
-        raise InputError(f"{run.folder}: candidate {number} has no finished training in this run")
-    return max(own, key=lambda t: (_weights(run, t) is not None, t.rung, t.role == "final"))
-
-
-def _weights(run: RunFolder, trial: TrialRecord) -> Path | None:
+def _weights(run: Run, trial: TrialRecord) -> Path | None:
     path = None if trial.outcome.checkpoint is None else run.folder / trial.outcome.checkpoint
     return path if path is not None and path.is_file() else None
 
 
-def _model(run: RunFolder, trial: TrialRecord, proxy: bool) -> Model:
-    member = trial.proxy if proxy else trial.deployed
-    name = f"{run.folder.resolve().name}_{trial.number}" + ("_proxy" if proxy else "")
-    network = replace(from_document(member.document), name=name)
-    classes = _classes(run, network)
-    weights = _weights(run, trial) if proxy else None
+def _model(run: Run, trial: TrialRecord, network: Network, weights: Path | None) -> Model:
+    names = tuple(str(name) for name in run.facts.data["classes"])
+    classes = names if len(names) == network.classes else None
+    found = {"run": run.folder.resolve().name, "candidate": trial.number, "data": dict(run.facts.data)}
     if weights is None:
-        return Model(network, None, classes, facts=_facts(run, trial))
+        return Model(network, None, classes, facts=found)
     mean, std = read_statistics(weights)
-    facts = _facts(run, trial) | _training(run, trial)
+    facts = found | _training(run, trial)
     return Model(network, read_weights(weights, network), classes, mean, std, facts)
 
 
-def _classes(run: RunFolder, network: Network) -> tuple[str, ...] | None:
-    names = tuple(str(name) for name in run.facts.data["classes"])
-    return names if len(names) == network.classes else None
-
-
-def _facts(run: RunFolder, trial: TrialRecord) -> dict[str, Any]:
-    return {"run": run.folder.resolve().name, "candidate": trial.number, "data": dict(run.facts.data)}
-
-
-def _training(run: RunFolder, trial: TrialRecord) -> dict[str, Any]:
+def _training(run: Run, trial: TrialRecord) -> dict[str, Any]:
     outcome = trial.outcome
     return {
         "recipe": dict(run.recipe),

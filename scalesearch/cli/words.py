@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scalesearch.training.calibration import Setting
 
-COSTS = {"flops": "multiply-accumulates", "params": "parameters", "activations": "activations"}
+COSTS = {
+    "flops": "multiply-accumulates",
+    "params": "parameters",
+    "activations": "activations",
+    "latency": "seconds of predicted latency",
+}
 
 
 def number(value: float) -> str:
@@ -46,19 +51,33 @@ def found_text(report: Mapping[str, Any], folder: Path) -> str:
     best = report["best"]
     low, high = best["proxy_interval"]
     ties = f"; trials {', '.join(map(str, best['ties']))} are ties" if best["ties"] else ""
-    flops, params, activations = (_cost_text(report, name) for name in COSTS)
+    costs = [_cost_text(report, name) for name in COSTS if best.get(name) is not None]
     return (
         f"best: trial {best['trial']}, {best['pattern']}\n"
-        f"  deployed: {flops}, {params}, {activations} at {best['resolution']} px\n"
+        f"  deployed: {', '.join(costs)} at {best['resolution']} px\n"
         f"  its proxy: {best['proxy_accuracy']:.1%} validation accuracy "
-        f"[{low:.1%}, {high:.1%}], n = {best['proxy_seeds']}{ties}\n"
+        f"[{low:.1%}, {high:.1%}], n = {best['proxy_seeds']}{ties}\n{_final_text(report.get('final'))}"
         f"  {folder / best['network']}  {folder / 'dashboard.html'}"
+    )
+
+
+def _final_text(final: Mapping[str, Any] | None) -> str:
+    """Return what the full training of the deployed network gave, in a line."""
+    if final is None:
+        return ""
+    which = "test" if final["test"] is not None else "report"
+    images = "test images" if which == "test" else "validation images that nothing was chosen by"
+    low, high = final[which]["interval"]
+    return (
+        f"  trained itself for {final['epochs']} epochs: {final[which]['accuracy']:.1%} of "
+        f"{final[which]['images']:,} {images} [{low:.1%}, {high:.1%}], n = 1\n"
     )
 
 
 def _cost_text(report: Mapping[str, Any], name: str) -> str:
     best = report["best"]
-    words = f"{best[name]:,} {'FLOPs' if name == 'flops' else COSTS[name]}"
+    value = f"{best[name]:.3g}" if name == "latency" else f"{best[name]:,}"
+    words = f"{value} {'FLOPs' if name == 'flops' else COSTS[name]}"
     if name != best["binding"]:
         return words
     if name == "flops":

@@ -16,6 +16,7 @@ from scalesearch.documents.network import ABOUT, network_from
 from scalesearch.documents.references import load_references
 from scalesearch.documents.space import plain, space_from
 from scalesearch.errors import InputError
+from scalesearch.training.full.recipe import FullRecipe, Stage
 from scalesearch.training.recipe import Recipe
 
 if TYPE_CHECKING:  # Optuna and Plotly are loaded by the commands that need them
@@ -32,6 +33,7 @@ __all__ = [
     "find_network",
     "known_networks",
     "load",
+    "load_full_recipe",
     "load_layout",
     "load_recipe",
     "load_references",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+FULL = "epochs"  # the field that a recipe of full training has, and one of short trainings has not
 
 
 def load(name: str | Path) -> Network:
@@ -80,21 +83,39 @@ def load_survey(name: str | Path) -> Survey:
 
     path = find("survey", name)
     document, place = read(path), Place(str(path))
-    blocks = document.get("trainings", [])
-    if isinstance(blocks, list):
-        for number, block in enumerate(blocks):
-            checked(Block, block, place.at("trainings", number))
+    _each(Block, document.get("trainings"), place.at("trainings"))
     check_folder_name(document.get("name"), place.at("name"))
     return _read_as(Survey, document, place)
 
 
 def load_recipe(name: str | Path) -> Recipe:
-    """Return a training recipe by name or path."""
-    path = find("recipe", name)
-    document = {key: value for key, value in read(path).items() if key not in ABOUT}
-    place = Place(str(path))
+    """Return a recipe of short trainings by name or path."""
+    document, place = _recipe(name)
+    if FULL in document:
+        place.fail(f"a recipe with {FULL} is one of full training: scalesearch train takes it")
     checked(ProxyPolicy, document.get("proxy", {}), place.at("proxy"))
     return _read_as(Recipe, document, place)
+
+
+def load_full_recipe(name: str | Path) -> FullRecipe:
+    """Return a recipe of full training, one that says how many epochs, by name or path."""
+    document, place = _recipe(name)
+    if FULL not in document:
+        place.fail(f"a recipe without {FULL} is one of short trainings: scalesearch run takes it, in a study")
+    _each(Stage, document.get("stages"), place.at("stages"))
+    return _read_as(FullRecipe, document, place)
+
+
+def _recipe(name: str | Path) -> tuple[dict[str, Any], Place]:
+    path = find("recipe", name)
+    return {key: value for key, value in read(path).items() if key not in ABOUT}, Place(str(path))
+
+
+def _each(kind: type, rows: Any, place: Place) -> None:
+    """Check each row of a list by itself, so that an error names it; what is no list is told later."""
+    if isinstance(rows, list):
+        for number, row in enumerate(rows):
+            checked(kind, row, place.at(number))
 
 
 def load_layout(name: str | Path) -> Layout:

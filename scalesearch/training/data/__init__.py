@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scalesearch.training.data.cache import building, cache_folder, cache_key, write
 from scalesearch.training.data.dataset import CacheError, DataSet, Split, open_cached
+from scalesearch.training.data.decode import stored_side
 from scalesearch.training.data.pool import Source, check_classes, check_skipped
 from scalesearch.training.data.sources import find_source
 from scalesearch.training.data.split import check_taught, content_hashes, divide
@@ -23,6 +24,7 @@ def load(
     cache: Path | None = None,
     progress: Progress | None = None,
     max_corrupt: float = 0.05,
+    side: int | None = None,
 ) -> DataSet:
     """Load a data set, decoding it if this has not been done before.
 
@@ -32,11 +34,18 @@ def load(
     cache folder). `progress` is told what is done and how much of it. At most the share `max_corrupt`
     of the images may be undecodable; they are named in `skipped`. Images of other than one small square
     size are cropped to squares of at most 64 px, which take 12 kB each in the cache (and twice that while
-    it is built). Raises InputError.
+    it is built).
+
+    With `side`, the input of a network in pixels, they are cropped to squares of at most 8/7 of it: for
+    224 px that is 256 px and 197 kB an image. Smaller ones stay as they are, and so does CIFAR-10. Which
+    image belongs to which split is still decided by its 64 px, so that no image that a search learnt from
+    becomes one to test on. Raises InputError, also where the cache's file system lacks the space.
     """
+    if side is not None and side < 1:
+        raise ValueError(f"side must be at least 1 px, but got {side}")
     report = progress or (lambda _doing, _share: None)
     root = cache or cache_folder()
-    found = find_source(source, root, report)
+    found = find_source(source, root, report, stored_side(side))
     folder = (root / cache_key(found.identity())).absolute()
     try:
         data = open_cached(folder)
@@ -57,7 +66,7 @@ def _build(source: Source, folder: Path, progress: Progress, max_corrupt: float)
             source.where, tuple(map(str, pool.skipped)), len(pool.labels) + len(pool.skipped), max_corrupt
         )
         hashes = content_hashes(pool.images)
-        splits = divide(hashes, pool.labels, pool.parts)
+        splits = divide(hashes if pool.keys is None else pool.keys, pool.labels, pool.parts)
         check_taught(source.where, pool.classes, pool.labels[splits["train"]])
         write(scratch, pool, splits, hashes, source.demonstration)
         (scratch / "pool.npy").unlink(missing_ok=True)

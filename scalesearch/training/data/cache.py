@@ -22,7 +22,7 @@ DECODER_VERSION = 2
 
 SCRATCH = ".building-"
 ABANDONED_SECONDS = 86_400
-CHUNK = 4096  # images
+CHUNK = 50_000_000  # bytes of images in memory at once
 
 
 def cache_folder() -> Path:
@@ -68,8 +68,9 @@ def write(
         shape = (len(members), *pool.images.shape[1:])
         path = folder / f"{name}.images.npy"
         images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        for start in range(0, len(members), CHUNK):
-            images[start : start + CHUNK] = pool.images[members[start : start + CHUNK]]
+        chunk = max(1, CHUNK // pool.images[0].nbytes)
+        for start in range(0, len(members), chunk):
+            images[start : start + chunk] = pool.images[members[start : start + chunk]]
         images.flush()
         np.save(folder / f"{name}.labels.npy", pool.labels[members])
     about = {

@@ -7,14 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from scalesearch.errors import InputError
 from scalesearch.training.data.image import attempt, decode_image, read_header
 from scalesearch.training.data.pool import LeftOut, Progress
+from scalesearch.training.data.split import HASH, content_hash
+
+T = TypeVar("T")
 
 # Proxies of the default recipe have 20 to 32 px. Twice that leaves room for crops; at 128 px, preparing a
 # batch took 4.5 times as long (16.5 for 3.7 ms per 64 images) and the cache four times the disk.
@@ -43,6 +47,7 @@ Batches = Callable[[], Iterable[list[Encoded]]]
 class Decoded:
     """Images [n, 3, side, side], their labels and parts, and those that could not be decoded.
 
+    `keys` are the content hashes that the images have at the usual side, None where they have that side.
     `summary` tells of what formats the images were, and their new size where that is another one.
     """
 
@@ -51,6 +56,7 @@ class Decoded:
     parts: np.ndarray
     skipped: tuple[LeftOut, ...]
     summary: str
+    keys: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -62,11 +68,27 @@ class Survey:
     formats: Counter[str]
 
 
-def decode_all(where: str, batches: Batches, scratch: Path, progress: Progress) -> Decoded:
+def stored_side(side: int | None) -> int:
+    """Return the largest side in pixels that photos are stored with for an input of `side` pixels.
+
+    An input is 7/8 of it, as evaluation on ImageNet shows 224 of 256 pixels: random crops then have room.
+    It is never below what the proxies take.
+    """
+    return LARGEST_SIDE if side is None else max(LARGEST_SIDE, -(-8 * side // 7))
+
+
+def larger(largest: int) -> list[object]:
+    """Return what a data set's identity says of a largest side: nothing of the usual one."""
+    return [] if largest == LARGEST_SIDE else ["largest side", largest]
+
+
+def decode_all(
+    where: str, batches: Batches, scratch: Path, progress: Progress, largest: int = LARGEST_SIDE
+) -> Decoded:
     """Decode every image to one common size into an array mapped from a file in `scratch`.
 
-    The first pass reads headers only and settles the size. Raises InputError where no image can be
-    read or the disk is too full.
+    Its side is at most `largest` pixels. The first pass reads headers only and settles the size. Raises
+    InputError where no image can be read or the disk is too full.
     """
     with warnings.catch_warnings():
         # Of odd metadata and of more than 89 million pixels; what Pillow decodes all the same is used.
@@ -74,23 +96,28 @@ def decode_all(where: str, batches: Batches, scratch: Path, progress: Progress) 
         survey = read_headers(batches())
         if len(survey.sizes) == 0:
             raise InputError(f"{where}: none of its {survey.total} images can be decoded")
-        return _decode_surveyed(survey, batches, scratch, progress)
+        return _decode_surveyed(survey, batches, scratch, progress, largest)
 
 
-def _decode_surveyed(survey: Survey, batches: Batches, scratch: Path, progress: Progress) -> Decoded:
-    side = common_side(survey.sizes)
+def _decode_surveyed(
+    survey: Survey, batches: Batches, scratch: Path, progress: Progress, largest: int
+) -> Decoded:
+    side, usual = common_side(survey.sizes, largest), common_side(survey.sizes)
     _check_room(scratch, survey.total * 3 * side * side)
     shape = (survey.total, 3, side, side)
     mapped = np.lib.format.open_memmap(scratch / "pool.npy", mode="w+", dtype=np.uint8, shape=shape)
     images = np.asarray(mapped)  # the same memory; a plain array is many times faster to index
     labels: list[int] = []
     parts: list[str] = []
+    keys: list[bytes] = []
     skipped: list[LeftOut] = []
-    for item, image in _decoded(batches(), side, _threads(survey.sizes)):
-        if isinstance(image, str):
-            skipped.append(LeftOut(item.name, image))
+    decode = partial(_pixels, side=side, usual=usual)
+    for item, pixels in _decoded(batches(), decode, _threads(survey.sizes)):
+        if isinstance(pixels, str):
+            skipped.append(LeftOut(item.name, pixels))
             continue
-        images[len(labels)] = image
+        images[len(labels)], key = pixels
+        keys.append(key)
         labels.append(item.label)
         parts.append(item.part)
         if len(labels) % BATCH == 0:
@@ -102,7 +129,14 @@ def _decode_surveyed(survey: Survey, batches: Batches, scratch: Path, progress: 
         parts=np.array(parts, dtype="U5"),
         skipped=tuple(skipped),
         summary=_summary(survey, side),
+        keys=None if side == usual else np.array(keys, dtype=HASH),
     )
+
+
+def _pixels(content: bytes | Path, side: int, usual: int) -> tuple[np.ndarray, bytes]:
+    """Decode an image, and again as the proxies see it: for where that belongs, see `load`."""
+    image = decode_image(content, side)
+    return image, b"" if side == usual else content_hash(decode_image(content, usual))
 
 
 def read_headers(batches: Iterable[list[Encoded]]) -> Survey:
@@ -118,15 +152,15 @@ def read_headers(batches: Iterable[list[Encoded]]) -> Survey:
     return Survey(total, np.array(sizes), formats)
 
 
-def common_side(sizes: np.ndarray) -> int:
+def common_side(sizes: np.ndarray, largest: int = LARGEST_SIDE) -> int:
     """Choose the side in pixels that images of these sizes [n, 2] are brought to.
 
-    One small square size is kept; otherwise the median of the shorter sides, at most 64, rounded to
+    One small square size is kept; otherwise the median of the shorter sides, at most `largest`, rounded to
     a multiple of 8 so that the strides of a network divide it.
     """
-    if sizes.min() == sizes.max() and sizes.max() <= LARGEST_SIDE:
+    if sizes.min() == sizes.max() and sizes.max() <= largest:
         return int(sizes.max())
-    median = min(float(np.median(sizes.min(axis=1))), LARGEST_SIDE)
+    median = min(float(np.median(sizes.min(axis=1))), largest)
     return max(SIDE_STEP, int(median / SIDE_STEP + 0.5) * SIDE_STEP)
 
 
@@ -140,10 +174,10 @@ def _threads(sizes: np.ndarray) -> int:
 
 
 def _decoded(
-    batches: Iterable[list[Encoded]], side: int, threads: int
-) -> Iterator[tuple[Encoded, np.ndarray | str]]:
-    def decode(item: Encoded) -> np.ndarray | str:
-        return attempt(lambda content: decode_image(content, side), item.content)
+    batches: Iterable[list[Encoded]], pixels: Callable[[bytes | Path], T], threads: int
+) -> Iterator[tuple[Encoded, T | str]]:
+    def decode(item: Encoded) -> T | str:
+        return attempt(pixels, item.content)
 
     if threads == 1:
         for batch in batches:
@@ -158,6 +192,6 @@ def _check_room(scratch: Path, size: int) -> None:
     free = shutil.disk_usage(scratch).free
     if free < 2 * size:  # the undivided array and the divided ones lie side by side for a moment
         raise InputError(
-            f"decoding takes {2 * size / 1e9:.1f} GB of {scratch.parent}, where {free / 1e9:.1f} are free: "
+            f"decoding takes {2 * size / 1e9:.2g} GB of {scratch.parent}, where {free / 1e9:.2g} are free: "
             "set SCALESEARCH_CACHE to a roomier folder"
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scalesearch.errors import InputError
-from scalesearch.training.data.decode import BATCH, Encoded, decode_all
+from scalesearch.training.data.decode import BATCH, LARGEST_SIDE, Encoded, decode_all, larger
 from scalesearch.training.data.image import image_suffixes
 from scalesearch.training.data.pool import PARTS, LeftOut, Pool, Progress, identify
 
@@ -16,13 +16,15 @@ from scalesearch.training.data.pool import PARTS, LeftOut, Pool, Progress, ident
 class ClassFolders:
     """Image files with their part and class; `classes` is sorted by name, as labels count it.
 
-    `ignored` are the visible files and folders that are no images of a class.
+    `ignored` are the visible files and folders that are no images of a class; `largest` is the side in
+    pixels that photos are brought to at most.
     """
 
     root: Path
     classes: tuple[str, ...]
     files: tuple[tuple[str, int, Path], ...]
     ignored: tuple[LeftOut, ...] = ()
+    largest: int = LARGEST_SIDE
     demonstration = False
 
     @property
@@ -36,12 +38,13 @@ class ClassFolders:
             "folders",
             self.classes,
             self.ignored,
+            *larger(self.largest),
             *identify([file for _, _, file in self.files], self.root),
         ]
 
     def read(self, scratch: Path, progress: Progress) -> Pool:
         """See Source.read."""
-        decoded = decode_all(self.where, self._batches, scratch, progress)
+        decoded = decode_all(self.where, self._batches, scratch, progress, self.largest)
         return Pool(
             name=f"{self.root.name} (class folders, {decoded.summary})",
             classes=self.classes,
@@ -50,6 +53,7 @@ class ClassFolders:
             parts=decoded.parts,
             skipped=decoded.skipped,
             ignored=self.ignored,
+            keys=decoded.keys,
         )
 
     def _batches(self) -> Iterator[list[Encoded]]:
@@ -58,7 +62,7 @@ class ClassFolders:
             yield [Encoded(_shown(file, self.root), part, label, file) for part, label, file in rows]
 
 
-def find_class_folders(root: Path) -> ClassFolders:
+def find_class_folders(root: Path, largest: int = LARGEST_SIDE) -> ClassFolders:
     """Find the images of a folder of class folders, or of train, val and test folders of such.
 
     Symbolic links are followed; names that begin with ".", and folders whose names begin with "__", are
@@ -67,12 +71,12 @@ def find_class_folders(root: Path) -> ClassFolders:
     own, a class of another part is missing from the training part, or a folder cannot be read.
     """
     try:
-        return _find(root)
+        return _find(root, largest)
     except OSError as error:
         raise InputError(f"{error.filename}: this folder cannot be read ({error.strerror})") from error
 
 
-def _find(root: Path) -> ClassFolders:
+def _find(root: Path, largest: int) -> ClassFolders:
     parts = _parts(root)
     by_part = {part: _classes_in(folder) for part, folder in parts.items()}
     if not by_part["train"]:
@@ -88,7 +92,7 @@ def _find(root: Path) -> ClassFolders:
             if name not in labels:
                 raise InputError(f"{parts[part] / name}: class {name!r} is not in {parts['train']}")
             files += [(part, labels[name], image) for image in images]
-    return ClassFolders(root, classes, tuple(files), tuple(_ignored(root, parts, by_part)))
+    return ClassFolders(root, classes, tuple(files), tuple(_ignored(root, parts, by_part)), largest)
 
 
 def _parts(root: Path) -> dict[str, Path]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scalesearch.errors import InputError
-from scalesearch.training.data.decode import BATCH, Encoded, decode_all
+from scalesearch.training.data.decode import BATCH, LARGEST_SIDE, Encoded, decode_all, larger
 from scalesearch.training.data.pool import PARTS, Pool, Progress, identify
 
 
@@ -30,6 +30,7 @@ class ParquetFolder:
 
     root: Path
     files: tuple[tuple[str, Path], ...]
+    largest: int = LARGEST_SIDE
     demonstration = False
 
     @property
@@ -39,16 +40,24 @@ class ParquetFolder:
 
     def identity(self) -> list[object]:
         """See Source.identity."""
-        return ["parquet", *identify([file for _, file in self.files], self.root)]
+        return ["parquet", *larger(self.largest), *identify([file for _, file in self.files], self.root)]
 
     def read(self, scratch: Path, progress: Progress) -> Pool:
         """See Source.read; raises InputError for a file whose columns or labels break the rules."""
         columns = self._columns()
         classes = self._check_labels(columns)
-        decoded = decode_all(self.where, lambda: self._batches(columns), scratch, progress)
+        decoded = decode_all(self.where, lambda: self._batches(columns), scratch, progress, self.largest)
         chosen = f", labels {columns.label}" if columns.other_labels else ""
         name = f"{self.root.name} (Parquet, {decoded.summary}{chosen})"
-        return Pool(name, classes, decoded.images, decoded.labels, decoded.parts, decoded.skipped)
+        return Pool(
+            name,
+            classes,
+            decoded.images,
+            decoded.labels,
+            decoded.parts,
+            decoded.skipped,
+            keys=decoded.keys,
+        )
 
     def _columns(self) -> Columns:
         (_, first), *others = self.files
@@ -84,13 +93,13 @@ class ParquetFolder:
                     row += len(images)
 
 
-def find_parquet(root: Path) -> ParquetFolder | None:
+def find_parquet(root: Path, largest: int = LARGEST_SIDE) -> ParquetFolder | None:
     """Look for Parquet files at any depth; None where no file name tells of a training part."""
     found = [(part_of(file), file) for file in sorted(root.rglob("*.parquet")) if _visible(file, root)]
     files = tuple((part, file) for part, file in found if part is not None)
     if not any(part == "train" for part, _ in files):
         return None
-    return ParquetFolder(root, files)
+    return ParquetFolder(root, files, largest)
 
 
 def part_of(file: Path) -> str | None:

@@ -39,7 +39,8 @@ class Pool:
     """Decoded images [n, 3, side, side] uint8, labels [n] int64, and the part each came in.
 
     `parts` holds "train", "val" or "test"; data that comes undivided is all "train". `skipped` are images
-    that could not be decoded, `ignored` files and folders that are not taken for images of a class.
+    that could not be decoded, `ignored` files and folders that are not taken for images of a class. `keys`
+    are the content hashes [n] that decide the split, None where they are those of `images`.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Pool:
     parts: np.ndarray
     skipped: tuple[LeftOut, ...] = ()
     ignored: tuple[LeftOut, ...] = ()
+    keys: np.ndarray | None = None
 
 
 class Source(Protocol):

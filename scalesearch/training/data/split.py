@@ -7,12 +7,17 @@ import numpy as np
 from scalesearch.errors import InputError
 
 ONE_IN = 10  # the share of the training images that validation, and test, are made of
+HASH = "S32"
+
+
+def content_hash(image: np.ndarray) -> bytes:
+    """Take the first 128 bits of a decoded image's SHA-256, as hexadecimal text."""
+    return hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()[:32].encode()
 
 
 def content_hashes(images: np.ndarray) -> np.ndarray:
-    """Take the first 128 bits of each decoded image's SHA-256, as hexadecimal text (bytes [n])."""
-    digests = [hashlib.sha256(image).hexdigest()[:32].encode() for image in np.ascontiguousarray(images)]
-    return np.array(digests, dtype="S32")
+    """Take the `content_hash` of each decoded image (bytes [n])."""
+    return np.array([content_hash(image) for image in np.ascontiguousarray(images)], dtype=HASH)
 
 
 def divide(hashes: np.ndarray, labels: np.ndarray, parts: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,0 +1,1 @@
+"""Full training of one network: many epochs of any data, from scratch or from trained weights."""

@@ -1,4 +1,4 @@
-.PHONY: test check
+.PHONY: test check docs
 
 # Everything on a fresh machine with Python and pip.
 test:
@@ -10,3 +10,7 @@ check:
 	ruff format --check .
 	mypy
 	lint-imports
+
+# The documentation as a site, in site/index.html; warnings are errors.
+docs:
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict

@@ -93,12 +93,9 @@ def test_proxies_that_are_fitted_together_are_those_that_are_fitted_one_by_one(s
 
     expected = [alone(one) for one in drawn]
     assert fitted_proxies(drawn, study, level * study.budget) == expected
-    # What the tables of costs were made for does not matter.
-    assert fitted_proxies(drawn[5:], study, level * study.budget, expected_bases(drawn)) == expected[5:]
-
-
-def expected_bases(drawn):
-    return [replace(one.base, classes=10) for one in drawn[:3]]
+    # What the tables of costs are made for does not matter.
+    first = [replace(one.base, classes=study.classes) for one in drawn]
+    assert fitted_proxies(drawn[5:], study, level * study.budget, first) == expected[5:]
 
 
 def test_with_few_results_the_draws_are_random():

@@ -19,6 +19,7 @@ from scalesearch.architecture.document import to_document
 from scalesearch.architecture.network import Network
 from scalesearch.errors import InputError
 from scalesearch.files import replace_file
+from scalesearch.handover.source import class_name
 from scalesearch.training.build import build
 
 NETWORK, WEIGHTS, ABOUT = "network.yaml", "weights.safetensors", "model.json"
@@ -82,6 +83,7 @@ def write_model(folder: Path, model: Model) -> None:
     about = {
         "schema": 1,
         "network": model.network.name,
+        "class": class_name(model.network),
         "trained": model.weights is not None,
         "resolution": list(model.network.input.size),
         "classes": None if model.classes is None else list(model.classes),

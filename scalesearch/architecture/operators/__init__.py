@@ -4,8 +4,8 @@ To add one: write a function in a file of its family and give it a line here and
 `tests/strategies.py`. A block is described by (in_channels, channels, stride) and by the options that are
 the function's keyword arguments; `drop`, the rate of stochastic depth, is the network's to set.
 
-Channels may be arrays, one width a candidate, so a block does not branch on them: `Residual` decides by itself
-whether there is a shortcut, and `rounding.same` compares.
+Channels may be arrays, one width a candidate, so a block does not branch on them: `Residual` decides by
+itself whether there is a shortcut, and `rounding.same` compares.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ RUN = ["run", "--budget-flops", "2e9", "--export", "network"]
 
 
 def start(*arguments, cwd, **environment):
-    command = [sys.executable, "-W", "error", "-m", "scalesearch.cli", *map(str, arguments)]
+    command = [sys.executable, "-W", "error", "-m", "scalesearch", *map(str, arguments)]
     unset = {"SCALESEARCH_DATA"}
     inherited = {name: value for name, value in os.environ.items() if name not in unset}
     return subprocess.Popen(

@@ -398,7 +398,7 @@ def test_the_command_says_what_fails(tmp_path):
 
 @pytest.mark.long
 def test_an_export_that_is_ended_leaves_nothing(tmp_path):
-    command = [sys.executable, "-m", "scalesearch.cli", "export", "efficientnet_b0", "--to", "made/b0"]
+    command = [sys.executable, "-m", "scalesearch", "export", "efficientnet_b0", "--to", "made/b0"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert "network" in process.stderr.readline()
         assert "program" in process.stderr.readline()

@@ -43,7 +43,7 @@ def test_light_parts_load_nothing_heavy(code):
 
 
 def test_the_version_is_the_installed_one():
-    asked = [sys.executable, "-m", "scalesearch.cli", "--version"]
+    asked = [sys.executable, "-m", "scalesearch", "--version"]
     told = subprocess.run(asked, capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["scalesearch", version("scalesearch")]
 

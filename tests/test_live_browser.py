@@ -41,7 +41,7 @@ def content(title="a run", count=1, layout=LAYOUT, notice=None):
 @contextmanager
 def command(*arguments, **options):
     process = subprocess.Popen(
-        [sys.executable, "-m", "scalesearch.cli", *arguments],
+        [sys.executable, "-m", "scalesearch", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -277,7 +277,7 @@ def test_a_search_on_the_mixed_folder_beats_chance_and_names_what_is_left_out(mi
         "--json",
     ]
     process = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "scalesearch.cli", "run", "--budget-flops", "1e8"]
+        [sys.executable, "-W", "error", "-m", "scalesearch", "run", "--budget-flops", "1e8"]
         + [str(argument) for argument in (*arguments, "--workers", 1)],
         cwd=tmp_path,
         env=os.environ | {"SCALESEARCH_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},

@@ -317,7 +317,7 @@ def test_two_networks_are_too_few_to_compare():
 
 
 def start(cwd, data, *arguments):
-    command = [sys.executable, "-W", "error", "-m", "scalesearch.cli", "trust", "--budget-flops", "2e9"]
+    command = [sys.executable, "-W", "error", "-m", "scalesearch", "trust", "--budget-flops", "2e9"]
     small = ["--networks", "3", "--lengths", "256,512", "--time", "9m", "--out", "found"]
     one_thread_each = ["--workers", str(usable_cores())]
     return subprocess.Popen(

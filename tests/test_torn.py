@@ -151,7 +151,7 @@ def small_disk(tmp_path):
     return partial(inside, folder=tmp_path / "disk")
 
 
-ASKED = ["-W", "error", "-m", "scalesearch.cli", "run", "--budget-flops", "1e8", "--data", "digits"]
+ASKED = ["-W", "error", "-m", "scalesearch", "run", "--budget-flops", "1e8", "--data", "digits"]
 ASKED += ["--workers", "2", "--trials", "2"]
 
 

@@ -1,5 +1,0 @@
-"""`python -m scalesearch.cli`."""
-
-from scalesearch.cli import main
-
-main()

@@ -1,8 +1,10 @@
 """Models to hand over, and a process that has what was handed over but not this package."""
 
+import os
 import subprocess
 import sys
 
+import torch
 from random_weights import filled
 
 from scalesearch import build
@@ -50,6 +52,15 @@ def without_us(code, folder, *arguments):
     """Run code in a folder, in a process where scalesearch cannot be imported; return what it printed."""
     blocked = "import sys\nsys.modules['scalesearch'] = None\nsys.path.insert(0, '.')\n"
     command = [sys.executable, "-W", "error", "-c", blocked + code, *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500, check=False)
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums of several threads round otherwise
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | threads,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout

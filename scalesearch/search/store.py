@@ -19,6 +19,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter, ValidationError
 
 from scalesearch.errors import InputError, RunHeldError
+from scalesearch.files import replace_file, settle_names
 from scalesearch.search.records import TrialRecord
 
 _TRIALS = TypeAdapter(list[TrialRecord])
@@ -188,7 +189,7 @@ class RunStore:
                 self._on_repair(f"{path}: the last line was cut off; it was dropped, {backup.name} keeps it")
         with writing(path):
             self._record = path.open("ab", buffering=0)
-            _settle_names(self.folder)
+            settle_names(self.folder)
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event; it is on the disk when this returns."""
@@ -274,24 +275,5 @@ def write_atomically(path: Path, text: str) -> None:
 
     Raises InputError where the file system refuses; the old text stays.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with writing(path):
-        try:
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
-        _settle_names(path.parent)
-
-
-def _settle_names(folder: Path) -> None:
-    """Bring a folder's names to the disk: a file's content alone does not survive a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        replace_file(path, text.encode())

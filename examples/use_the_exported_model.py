@@ -3,6 +3,9 @@
     scalesearch export runs/trained/best --to net
     python examples/use_the_exported_model.py net photo.jpg another.jpg
 
+Images are brought to the network's size in one step. `scalesearch predict` goes by the size at which the
+training kept its images, where that is another, as the training's own evaluation did: shares differ a little.
+
 With --onnx, ONNX Runtime runs network.onnx in place of network.py and weights.safetensors.
 """
 

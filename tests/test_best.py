@@ -50,7 +50,7 @@ def test_best_is_exported_untrained_and_says_so(trained):
 def test_the_deployed_network_is_trained_at_the_end_and_its_accuracy_is_reported_apart(trained):
     cwd, (_, before), report, err = trained
     number = report["best"]["trial"]
-    metrics = json.loads((cwd / f"found/final/{number}/metrics.json").read_text())
+    metrics = json.loads((cwd / f"found/final/{number}-1/metrics.json").read_text())
     assert report["best"] == before["best"]  # the proxy's accuracy stays the proxy's
     assert report["final"]["test"] == metrics["best"]["test"]
     assert report["final"]["test"]["images"] == 180
@@ -62,7 +62,7 @@ def test_the_deployed_network_is_trained_at_the_end_and_its_accuracy_is_reported
 def test_best_computes_what_was_trained_without_this_package(trained, tmp_path):
     cwd, _, report, _ = trained
     best = cwd / "found/best"
-    stored = read_model(cwd / f"found/final/{report['best']['trial']}/best")
+    stored = read_model(cwd / f"found/final/{report['best']['trial']}-1/best")
     model = read_model(best)
     assert model.facts == stored.facts
     assert model.weights.keys() == stored.weights.keys()
@@ -73,6 +73,61 @@ def test_best_computes_what_was_trained_without_this_package(trained, tmp_path):
     module = build(model.network).eval()
     module.load_state_dict(load_file(best / "weights.safetensors"))
     assert torch.equal(torch.load(tmp_path / "logits.pt", weights_only=True), module(images).detach())
+
+
+def test_a_form_that_is_asked_for_later_is_made_then(trained):
+    cwd, *_ = trained
+    asked = ["run", "--budget-flops", "2e7", "--study", "small.yaml", "--data", "digits", "--trials", "2"]
+    before = (cwd / "found/best/weights.safetensors").read_bytes()
+    assert not (cwd / "found/best/cost.json").exists()
+    code, _, err = call(*asked, "--out", "found", "--export", "network,cost", cwd=cwd)
+    assert code == 0, err
+    assert "exporting" in err
+    assert json.loads((cwd / "found/best/cost.json").read_text())["macs"] <= 2e7
+    assert (cwd / "found/best/weights.safetensors").read_bytes() == before  # still the trained ones
+    code, _, err = call(*asked, "--out", "found", "--export", "network", cwd=cwd)
+    assert code == 0, err
+    assert "exporting" not in err
+    assert (cwd / "found/best/cost.json").exists()
+
+
+@pytest.mark.long
+def test_a_training_of_other_epochs_lies_beside_and_the_longest_is_handed_over(trained):
+    cwd, _, report, _ = trained
+    number = report["best"]["trial"]
+    asked = [*SMALL, "--study", "small.yaml", "--data", "digits", "--trials", "2", "--out", "found"]
+    for epochs, longest in ((2, 2), (1, 2)):
+        code, _, err = call(*asked, "--final-epochs", epochs, cwd=cwd)
+        assert code == 0, err
+        assert f"trained itself for {longest} epochs" in err
+    stored = read_model(cwd / f"found/final/{number}-2/best")
+    assert read_model(cwd / "found/best").facts == stored.facts
+    assert resolve(str(cwd / f"found/final/{number}-2")).model.facts == stored.facts
+    assert resolve(str(cwd / f"found/final/{number}-2:last")).model.facts["epoch"] == 2
+
+
+def test_a_best_network_that_cannot_be_handed_over_costs_nothing_else(trained, monkeypatch):
+    from scalesearch.cli import best
+    from scalesearch.cli.run_report import REPORT
+    from scalesearch.handover.verify import CheckFailedError
+
+    cwd, *_ = trained
+    (cwd / "found" / REPORT).unlink()
+
+    def broken(*_arguments, **_options):
+        raise CheckFailedError("its logits are another network's")
+
+    monkeypatch.setattr(best, "write_forms", broken)
+    monkeypatch.setattr(best, "_made", lambda *_arguments: False)
+    monkeypatch.chdir(cwd)
+    from scalesearch.cli import app
+
+    asked = [*SMALL, "--study", "small.yaml", "--data", "digits", "--trials", "2", "--out", "found"]
+    assert app(asked, standalone_mode=False) == 1
+    report = json.loads((cwd / "found" / REPORT).read_text())
+    assert report["failed_check"] == "its logits are another network's"
+    assert report["best"] is not None
+    assert (cwd / "found/dashboard.html").is_file()
 
 
 def test_the_proxys_folder_is_a_model_that_classifies(trained):

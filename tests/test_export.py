@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import py_compile
 import re
 import signal
 import subprocess
@@ -21,12 +22,16 @@ from typer.testing import CliRunner
 from scalesearch import build, load
 from scalesearch.architecture.operators import OPERATORS
 from scalesearch.cli import app
+from scalesearch.cli.export import changed
 from scalesearch.errors import InputError
 from scalesearch.handover import cost_card, verify
 from scalesearch.handover import export as exporting
-from scalesearch.handover.export import FORMS, export
+from scalesearch.handover import folder as folders
+from scalesearch.handover.export import FORMS, export, write_forms
+from scalesearch.handover.folder import whole
 from scalesearch.handover.markdown import as_text
-from scalesearch.handover.model import Model, read_model
+from scalesearch.handover.model import Model, read_model, write_model
+from scalesearch.handover.model_card import model_card
 from scalesearch.handover.peak_memory import peak_memory
 from scalesearch.handover.plain import plain_module
 from scalesearch.handover.source import class_name, source
@@ -323,6 +328,63 @@ def test_an_earlier_export_is_replaced_and_nothing_else_is(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"made", "file"}
 
 
+def test_what_python_and_file_managers_leave_in_a_used_export_is_not_foreign(tmp_path):
+    model, made = trained(small(STAGES["mbconv"])), tmp_path / "made"
+    export(model, made, forms=["network"])
+    py_compile.compile(made / "network.py", doraise=True)
+    assert list((made / "__pycache__").glob("*.pyc"))
+    (made / ".DS_Store").write_bytes(b"")
+    export(model, made, forms=["network"])
+    assert not {"__pycache__", ".DS_Store"} & {path.name for path in made.iterdir()}
+    (made / "__pycache__").mkdir()
+    (made / "__pycache__" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="__pycache__"):
+        export(model, made, forms=["network"])
+    assert (made / "__pycache__" / "notes.txt").read_text() == "mine"
+
+
+ENDS = """
+import os, sys
+from pathlib import Path
+from scalesearch.handover.folder import whole
+with whole(Path(sys.argv[1]), "export.json") as folder:
+    (folder / "network.py").write_text("half")
+    if sys.argv[2] == "replacing":
+        Path(sys.argv[1]).rename(folder.with_suffix(".old"))
+    if sys.argv[2] != "going on":
+        os._exit(9)
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_killed_exports_left_is_cleared_away_and_an_earlier_export_put_back(tmp_path):
+    model, made = trained(small(STAGES["mbconv"])), tmp_path / "made"
+    export(model, made, forms=["network"])
+    (made / "network.py").write_text("earlier")
+    other = tmp_path / ".made.x.partial"  # of somebody else
+    other.mkdir()
+    for when in ("filling", "replacing"):
+        assert subprocess.run([sys.executable, "-c", ENDS, made, when], check=False).returncode == 9
+    assert len(list(tmp_path.glob(".made.*"))) == 3  # the second call swept what the first left
+    assert not made.exists()
+    with whole(made, "export.json"):
+        assert (made / "network.py").read_text() == "earlier"
+    assert list(made.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"made", other.name}
+
+
+def test_an_export_that_goes_on_is_left_alone(tmp_path, monkeypatch):
+    command = [sys.executable, "-c", ENDS, tmp_path / "made", "going on"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        folder = Path(process.stdout.readline().strip())
+        # As seen from another container: the number is nobody's, but the lock is held.
+        monkeypatch.setattr(folders, "_lives", lambda _process: False)
+        export(trained(small(STAGES["mbconv"])), tmp_path / "made", forms=["network"])
+        assert (folder / "network.py").read_text() == "half"
+        process.kill()
+
+
 def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -345,6 +407,114 @@ def test_a_form_whose_packages_are_missing_is_left_out_with_a_word(tmp_path, mon
     assert "pip install 'scalesearch[export]'" in report.left_out["network.onnx"]
     readme = (tmp_path / "made" / "README.md").read_text(encoding="utf-8")
     assert "`network.onnx` is left out: onnxruntime and onnxscript not installed" in readme
+
+
+BROKEN = {
+    "program": (exporting.program, "program", "network.pt2"),
+    "onnx": (exporting.onnx, "write", "network.onnx"),
+    "timm": (exporting.timm, "build", "timm.json"),
+    "cost": (exporting, "cost_card", "cost.json"),
+}
+
+
+def broken(monkeypatch, form):
+    def fail(*arguments):
+        if form == "onnx":
+            arguments[0].write_bytes(b"half")
+        raise AttributeError("no\nsuch operator")
+
+    where, name, file = BROKEN[form]
+    monkeypatch.setattr(where, name, fail)
+    return file
+
+
+@pytest.mark.parametrize("form", BROKEN)
+def test_a_form_that_another_library_cannot_make_fails_in_one_line_that_names_it(form, tmp_path, monkeypatch):
+    file = broken(monkeypatch, form)
+    write_model(tmp_path / "model", trained(small(STAGES["mbconv"])))
+    monkeypatch.setattr(exporting._Writer, "_lacks", lambda *_: False)
+    if form == "onnx":
+        monkeypatch.setattr(exporting._Writer, "_graph", lambda _: None)
+    done = run(tmp_path / "model", "--to", tmp_path / "made", "--forms", form)
+    assert done.exit_code == 1
+    last = done.stderr.splitlines()[-1]
+    assert f"{file} cannot be made: AttributeError: no such operator; nothing was written" in last
+    assert not (tmp_path / "made").exists()
+
+
+def test_lenient_writing_leaves_out_what_fails_with_its_reason_and_no_part_of_it(tmp_path, monkeypatch):
+    files = [broken(monkeypatch, form) for form in ("onnx", "cost")]
+    monkeypatch.setattr(exporting._Writer, "_lacks", lambda *_: False)
+    monkeypatch.setattr(exporting._Writer, "_graph", lambda _: None)
+    monkeypatch.setitem(verify.TOLERANCES, "timm.json", -1.0)  # the form is made, but its check fails
+    forms = ("network", "onnx", "timm", "cost", "card")
+    model = trained(small(STAGES["mbconv"]))
+    report = write_forms(model, tmp_path, forms=forms, lenient=True)
+    assert set(report.left_out) == {*files, "timm.json"}
+    assert "must agree" in report.left_out["timm.json"]
+    assert {path.name for path in tmp_path.iterdir()} == set(report.files)
+    assert not {*files, "timm.json"} & set(report.files)
+    assert {one.form for one in report.agreements} == {"network.py"}
+    readme = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "`network.onnx` is left out: network\\.onnx cannot be made" in readme
+    assert "## In timm" not in readme
+    assert json.loads((tmp_path / "export.json").read_text())["left_out"] == dict(report.left_out)
+    monkeypatch.setattr(exporting, "source", lambda _: "class Other: pass")
+    with pytest.raises(AttributeError):
+        write_forms(model, tmp_path, forms=forms, lenient=True)
+
+
+SCORED = {
+    "status": "complete",
+    "epoch": 2,
+    "accuracy": 0.75,
+    "accuracy_images": 40,
+    "accuracy_on": "some images",
+    "select_accuracy": 0.8,
+    "interval": [0.6, 0.86],
+    **{split: {"accuracy": 0.75, "images": 40} for split in ("select", "report", "test")},
+}
+
+
+def card(model):
+    return model_card(model, (), seed=0, cost=None, checked=(), left_out={})
+
+
+def test_accuracies_of_another_resolution_are_not_handed_over():
+    model = trained(small(STAGES["mbconv"]), seed=3, **SCORED)
+    assert changed(model, None, 24) == changed(model, None, None)
+    assert card(changed(model, None, None)).count("accuracy: 75.00%") == 4
+    other = changed(model, None, 32)
+    assert other.facts == {"trained_resolution": [24, 24], "seed": 3, "status": "complete", "epoch": 2}
+    said = "trained and evaluated at 24 px, not at 32 px"
+    assert said in card(other)
+    assert "75" not in card(other)
+    again = changed(other, None, 48)
+    assert "trained and evaluated at 24 px, not at 48 px" in card(again)
+    back = changed(other, None, 24)
+    assert "trained and evaluated" not in card(back)
+    assert changed(Model(model.network, facts=SCORED), None, 32).facts == SCORED  # those of its proxy, say
+
+
+def test_the_command_says_at_which_resolution_a_network_was_trained(tmp_path):
+    write_model(tmp_path / "model", trained(small(STAGES["mbconv"]), **SCORED))
+    done = run(tmp_path / "model", "--to", tmp_path / "made", "--forms", "network", "--resolution", 32)
+    assert done.exit_code == 0, done.output
+    assert "trained and evaluated at 24 px, not at 32 px" in done.stderr
+    assert "75" not in json.dumps(read_model(tmp_path / "made").facts)
+
+
+def test_the_card_says_first_that_a_training_did_not_complete():
+    facts = {"epochs": 3, "epoch": 2, "recipe": {"epochs": 10}}
+    network = small(STAGES["mbconv"])
+    cut = card(trained(network, status="interrupted", **facts))
+    begin = cut.partition("## ")[0]
+    assert "**Training interrupted.** The training did not complete: it ended after 3 of 10 epochs." in begin
+    assert "These weights are those of epoch 2." in begin
+    failed = card(trained(network, status="failed", reason="loss is *nan*", **facts)).partition("## ")[0]
+    assert r"after 3 of 10 epochs (loss is \*nan\*)." in failed
+    for complete in (trained(network, status="complete", **facts), trained(network, **facts)):
+        assert "did not complete" not in card(complete)
 
 
 def test_peak_memory_is_what_lies_beside_each_other():

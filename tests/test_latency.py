@@ -1,6 +1,7 @@
 """Latency: measured on tiny networks, predicted by a model with known answers, kept in the cache."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -293,6 +294,28 @@ def test_a_damaged_cache_is_said_and_measured_anew(tmp_path, damage):
     assert lines == []
 
 
+def test_processes_that_keep_latencies_at_once_lose_nothing_of_each_other(tmp_path):
+    def keep(number):
+        cache = Cache(fail_to_measure, tmp_path)
+        for part in range(5):
+            cache.write(Conditions(), Known({f"{number}, {part}": TIMING}))
+            cache.write(Conditions(batch=2 + number), Known({"own": TIMING}))
+
+    with ThreadPoolExecutor(4) as pool:  # each opens the lock anew, as another process does
+        list(pool.map(keep, range(4)))
+    cache = Cache(fail_to_measure, tmp_path)
+    assert set(cache.read(Conditions()).parts) == {f"{n}, {part}" for n in range(4) for part in range(5)}
+    assert all(cache.read(Conditions(batch=2 + number)).parts for number in range(4))
+
+
+def test_a_table_measured_beside_a_model_that_was_learnt_meanwhile_keeps_it(tmp_path):
+    cache = Cache(fail_to_measure, tmp_path)
+    before = cache.read(Conditions())
+    cache.write(Conditions(), Known({"one": TIMING}, MODEL))
+    cache.write(Conditions(), replace(before, parts={"two": TIMING}))
+    assert cache.read(Conditions()) == Known({"one": TIMING, "two": TIMING}, MODEL)
+
+
 def test_a_cache_that_cannot_be_written_is_said(tmp_path):
     lines = []
     (tmp_path / "file").touch()
@@ -366,6 +389,8 @@ def test_predictions_are_checked_on_random_networks_and_the_model_written(comman
         (["--check", "5"], "--check needs --budget-flops"),
         (["--write", "x", "--batch", "1,8"], "are of one batch"),
         (["tiny", "--time", "1h"], "--time: a measurement takes at most"),
+        (["--write", "missing/phone.json"], "--write missing/phone.json: there is no folder missing"),
+        (["--write", "cache"], "--write cache: this is there and is no file"),
         (["no_such_network"], "no_such_network"),
         (["efficientnet_b0", "--device", "tpu"], "--device is auto, cpu"),
         (["efficientnet_b0", "--threads", "4096"], "--threads: at most"),
@@ -376,6 +401,21 @@ def test_a_wrong_request_is_one_line(command, arguments, message):
     found = command(*arguments)
     assert isinstance(found.exception, InputError), found.output
     assert message in str(found.exception)
+
+
+def test_a_model_that_cannot_be_written_in_the_end_is_one_line_and_leaves_the_old_file(
+    command, tmp_path, monkeypatch
+):
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "m.json").write_text("old")
+    monkeypatch.setattr("os.fsync", full)
+    found = command("--write", "m.json")
+    assert isinstance(found.exception, InputError), found.output
+    assert str(found.exception) == "m.json cannot be written: No space left on device"
+    assert (tmp_path / "m.json").read_text() == "old"
+    assert not list(tmp_path.glob(".m.json*"))
 
 
 def test_milliseconds_have_three_digits_at_most():

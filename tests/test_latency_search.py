@@ -189,12 +189,17 @@ def test_a_run_takes_its_model_from_a_file_then_from_its_own_study(tmp_path, mon
     path = tmp_path / "model.json"
     path.write_text(json.dumps(model_json(MODEL)))
     asked = request(out=str(tmp_path / "run"))
-    assert model_for(replace(asked, latency_model=str(path)), "cpu", fail_to_measure) == MODEL
+    said = []
+    assert model_for(replace(asked, latency_model=str(path)), "cpu", said.append) == MODEL
+    assert said[0].endswith(f"batch 1 on planted; from {path}")
     (tmp_path / "run").mkdir()
     stored = {"latency": MODEL.to_json(), "data": {"name": "digits"}, "lag": 4}
     (tmp_path / "run" / STUDY).write_text(documents.write_text(stored))
     for option in (None, "cpu"):
-        assert model_for(replace(asked, latency_model=option), "cpu", fail_to_measure) == MODEL
+        assert model_for(replace(asked, latency_model=option), "cpu", said.append) == MODEL
+        assert "the one that the run was begun with" in said[-1]
+    with pytest.raises(InputError, match="--latency-model is cpu, cuda"):
+        model_for(replace(asked, latency_model="phone"), "cpu", fail_to_measure)
     (tmp_path / "run" / STUDY).write_text(documents.write_text(stored | {"latency": {"coefficients": {}}}))
     with pytest.raises(InputError, match=r"study.yaml holds no latency model"):
         model_for(asked, "cpu", fail_to_measure)
@@ -205,6 +210,14 @@ def test_a_run_takes_its_model_from_a_file_then_from_its_own_study(tmp_path, mon
             model_for(replace(asked, latency_model=str(path)), "cpu", fail_to_measure)
     with pytest.raises(InputError, match="--latency-model is cpu, cuda"):
         model_for(replace(asked, latency_model="phone"), "cpu", fail_to_measure)
+
+
+def test_a_model_of_another_batch_is_refused(tmp_path):
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(model_json(replace(MODEL, batch=8))))
+    asked = replace(request(), latency_model=str(path))
+    with pytest.raises(InputError, match=r"--latency-model is of batch 1, but .*model\.json is of batch 8"):
+        model_for(asked, "cpu", fail_to_measure)
 
 
 @pytest.mark.long

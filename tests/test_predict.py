@@ -1,11 +1,13 @@
 """Image files classified by a model: the module's own answer, on every kind of file."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from handed_over import HOSTILE, STAGES, small, trained
-from photos import broken_photos, odd_photos
+from photos import TEXTURES, broken_photos, odd_photos, photo
 from typer.testing import CliRunner
 
 from scalesearch.cli import app
@@ -13,9 +15,13 @@ from scalesearch.errors import InputError
 from scalesearch.handover.classify import Classifier
 from scalesearch.handover.export import export
 from scalesearch.handover.model import Model, write_model
+from scalesearch.handover.model_card import model_card
 from scalesearch.handover.plain import plain_module
 from scalesearch.handover.source import source
+from scalesearch.training import augment
+from scalesearch.training.data import load
 from scalesearch.training.data.image import decode_image
+from scalesearch.training.full import images
 
 # Without 95 million pixels, which take seconds; how they are met has a test of its own.
 PHOTOS = {name: content for name, content in odd_photos().items() if name != "huge.png"}
@@ -69,11 +75,83 @@ def test_every_file_that_can_be_decoded_gets_the_modules_own_answer(folder):
     for file, one in zip(files, report["images"], strict=True):
         shares = expected(file)
         assert one["classes"][0]["index"] == int(shares.argmax())
-        assert [guess["probability"] for guess in one["classes"]] == sorted(shares.tolist(), reverse=True)
+        given = [guess["probability"] for guess in one["classes"]]
+        assert given == pytest.approx(sorted(shares.tolist(), reverse=True), rel=1e-4, abs=1e-6)
         assert [guess["name"] for guess in one["classes"]] == [
             model().classes[guess["index"]] for guess in one["classes"]
         ]
     assert len({tuple(guess["index"] for guess in one["classes"]) for one in report["images"]}) > 1
+
+
+def classifies(model, files):
+    found = Classifier(model).classify(files, top=99)
+    by_index = [{guess.index: guess.probability for guess in one.guesses} for one in found]
+    return torch.tensor([[one[index] for index in sorted(one)] for one in by_index])
+
+
+def evaluated(model, batches):
+    module = plain_module(source(model.network), model.network)
+    module.load_state_dict(dict(model.weights))
+    with torch.no_grad():
+        return torch.cat([module(x).softmax(1) for x, _ in batches])
+
+
+def taught(resolution, **facts):
+    made = trained(small(STAGES["mbconv"], resolution=resolution), **facts)
+    made.weights["head.classifier.weight"].mul_(30)
+    return made
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Photo files of a data set, in the order of the images that it keeps of them."""
+    root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(2)
+    for texture in TEXTURES:
+        (root / texture).mkdir()
+        for number in range(20):
+            photo(rng, texture).save(root / texture / f"{number}.jpg")
+    data = load(root, cache=tmp_path_factory.mktemp("cache"))
+    decoded = {decode_image(file, data.resolution).tobytes(): file for file in root.glob("*/*.jpg")}
+    return data, [decoded[image.tobytes()] for image in data.report.images]
+
+
+@pytest.mark.parametrize("resolution", [24, 40, 64, 80])
+def test_a_file_gets_the_probabilities_that_its_stored_image_got_in_the_evaluation(photos, resolution):
+    data, files = photos
+    assert data.resolution == 64
+    about = {"name": "photos", "resolution": data.resolution}
+    model = taught(resolution, data=about)
+    mean, std = torch.tensor(model.mean), torch.tensor(model.std)
+    batches = images.evaluation_batches(data.report, (resolution, resolution), mean, std)
+    torch.testing.assert_close(classifies(model, files), evaluated(model, batches), rtol=1e-4, atol=1e-6)
+    area = taught(resolution, data=about, resize="area")
+    stored = replace(augment.DeviceData.of(data), mean=255 * mean.view(3, 1, 1), std=255 * std.view(3, 1, 1))
+    size, report = (resolution, resolution), (stored.report_images, stored.report_labels)
+    by_area = evaluated(area, augment.evaluation_batches(*report, size, stored))
+    torch.testing.assert_close(classifies(area, files), by_area, rtol=1e-4, atol=1e-6)
+    same = torch.allclose(classifies(model, files), classifies(area, files), atol=1e-4)
+    assert same == (resolution == data.resolution)
+
+
+def test_the_card_says_how_images_are_prepared():
+    for facts, words in (
+        (
+            {"data": {"resolution": 64}},
+            "at 64 px (shorter side resized bicubically) and then resized bilinearly",
+        ),
+        (
+            {"data": {"resolution": 32}, "resize": "area"},
+            "at 32 px (shorter side resized bicubically) and then resized by area",
+        ),
+    ):
+        shown = model_card(taught(24, **facts), (), seed=0, cost=None, checked=(), left_out={})
+        assert words in shown
+
+
+@pytest.mark.parametrize("side", [0, -1, 1.5, True, "64", 10**9])
+def test_a_stored_side_that_cannot_be_one_is_refused(side):
+    with pytest.raises(InputError, match=r"data\.resolution is whole pixels from 1 to 4096"):
+        Classifier(taught(24, data={"resolution": side}))
 
 
 def test_files_that_cannot_be_read_get_a_line_each_after_which_the_others_are_classified(folder):

@@ -76,6 +76,7 @@ def test_the_proxys_weights_give_the_accuracy_that_the_record_states(finished):
         model = resolve(f"{folder}:{number}:proxy").model
         if model.weights is None:  # a run keeps those of its best candidates
             continue
+        assert model.facts["data"]["resolution"] == data.resolution
         module = build(model.network).eval()
         module.load_state_dict(model.weights)
         pixels = resize(images.float(), model.network.input.size) / 255

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from scalesearch.cli.folder import read_json
 from scalesearch.cli.run_report import Facts
 from scalesearch.cli.target import PROXY, candidate_model
-from scalesearch.handover.export import CARD, COST, ONNX, PROGRAM, REPORT, SOURCE, TIMM, write_forms
+from scalesearch.cli.train_session import METRICS
+from scalesearch.errors import InputError
+from scalesearch.handover.export import FILES, ONNX, REPORT, TIMM, write_forms
+from scalesearch.handover.forms import onnx, timm
 from scalesearch.handover.model import Model, is_model, read_model, write_model
 from scalesearch.search.records import TrialRecord
 
 FOLDER, FINAL = "best", "final"
-FILES = {"network": SOURCE, "program": PROGRAM, "onnx": ONNX, "timm": TIMM, "cost": COST, "card": CARD}
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,9 @@ class WrittenRun:
 def write_best(run: WrittenRun, number: int, forms: Sequence[str], say: Callable[[str], None]) -> None:
     """Write the deployed network of candidate `number` to best/, and its proxy to best/proxy/.
 
-    The deployed network has the weights of its own training where there was one (`final/NUMBER`), else it is
-    exported untrained. What is there already, of the same network and weights, is not made again.
-    Raises verify.CheckFailedError where a form does not agree with the network.
+    The deployed network has the weights of its own training where one is complete (`final/`), else it is
+    exported untrained. What is there already, of the same network and weights, is not made again; a form that
+    cannot be made is left out. Raises verify.CheckFailedError where the network itself cannot be handed over.
     """
     folder = run.folder / FOLDER
     write_model(folder / PROXY, candidate_model(run, number, best=True, proxy=True))
@@ -43,32 +47,63 @@ def write_best(run: WrittenRun, number: int, forms: Sequence[str], say: Callable
     if not _made(folder, model, forms):
         say(f"exporting {folder}: {', '.join(forms)}")
         _clear(folder)
-        write_forms(model, folder, forms=forms)
+        write_forms(model, folder, forms=forms, lenient=True)
 
 
 def deployed(run: WrittenRun, number: int) -> Model:
     """Return the candidate's deployed network, trained if it has been."""
-    found = candidate_model(run, number, best=True, proxy=False)
-    trained = final_folder(run.folder, number) / FOLDER
-    return read_model(trained) if is_model(trained) else found
+    trained = longest_final(run.folder, number)
+    if trained is not None:
+        return read_model(trained / FOLDER)
+    return candidate_model(run, number, best=True, proxy=False)
 
 
-def final_folder(folder: Path, number: int) -> Path:
-    """Return where the full training of a candidate's deployed network lies."""
-    return folder / FINAL / str(number)
+def final_folder(folder: Path, number: int, epochs: int) -> Path:
+    """Return where a full training of a candidate's deployed network lies."""
+    return folder / FINAL / f"{number}-{epochs}"
+
+
+def longest_final(folder: Path, number: int) -> Path | None:
+    """Return the longest complete training of a candidate's deployed network."""
+    found: dict[int, Path] = {}
+    for path in (folder / FINAL).glob(f"{number}-*"):
+        metrics = stored_metrics(path)
+        if metrics is not None and metrics["status"] == "complete" and is_model(path / FOLDER):
+            found[int(metrics["epochs"])] = path
+    return found[max(found)] if found else None
+
+
+def stored_metrics(folder: Path) -> dict[str, Any] | None:
+    """Return what a full training reported; None where it has not ended."""
+    path = folder / METRICS
+    return read_json(path) if path.is_file() else None
+
+
+def exported(folder: Path, forms: Sequence[str]) -> bool:
+    """Return whether a run's best/ answers for these forms, made by this version of torch."""
+    try:
+        report = json.loads((folder / FOLDER / REPORT).read_text(encoding="utf-8"))
+        answered = {*report["files"], *(file for file in report["left_out"] if not _installed_since(file))}
+        return report["torch"] == torch.__version__ and {FILES[form] for form in forms} <= answered
+    except (OSError, ValueError, KeyError, TypeError):  # whatever is wrong with it: it is made again
+        return False
+
+
+def _installed_since(file: str) -> bool:
+    needed = {ONNX: onnx.NEEDS, TIMM: timm.NEEDS}.get(file, ())
+    inexpressible = file == TIMM  # what timm cannot say it cannot say later either
+    return not inexpressible and all(find_spec(name) is not None for name in needed)
 
 
 def _made(folder: Path, model: Model, forms: Sequence[str]) -> bool:
-    """Return whether the folder holds this model in these forms, made by this version of torch."""
+    """Return whether the folder holds this model in these forms."""
     try:
-        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
         stored = read_model(folder)
-    except Exception:  # whatever is wrong with it: it is made again
+    except InputError:
         return False
     facts = json.loads(json.dumps(dict(model.facts)))
     same = (stored.network, stored.classes, stored.facts) == (model.network, model.classes, facts)
-    answered = {*report["files"], *report["left_out"]}
-    return same and report["torch"] == torch.__version__ and {FILES[form] for form in forms} <= answered
+    return same and exported(folder.parent, forms)
 
 
 def _clear(folder: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,8 +17,11 @@ from scalesearch.cli.show import with_options
 from scalesearch.errors import InputError
 
 if TYPE_CHECKING:  # torch is loaded by the command
+    from scalesearch.architecture.network import Network
     from scalesearch.handover.export import ExportReport
     from scalesearch.handover.model import Model
+
+SCORES = ("select", "report", "test", "interval", "loss")  # facts that are of one resolution
 
 
 def export(
@@ -44,6 +48,7 @@ def export(
     from scalesearch.cli.target import resolve
     from scalesearch.handover.export import FORMS
     from scalesearch.handover.export import export as exported
+    from scalesearch.handover.model_card import trained_elsewhere
     from scalesearch.handover.verify import CheckFailedError
 
     asked = FORMS if forms == "all" else names("--forms", forms) or ()
@@ -59,6 +64,8 @@ def export(
     except KeyboardInterrupt as error:
         print("error: interrupted; nothing was written", file=sys.stderr)
         raise typer.Exit(130) from error
+    if said := trained_elsewhere(model):
+        print(said, file=sys.stderr)
     for file, reason in report.left_out.items():
         print(f"left out: {file}: {reason}", file=sys.stderr)
     if as_json:
@@ -71,13 +78,28 @@ def changed(model: Model, classes: int | None, resolution: int | None) -> Model:
     """Return the model at another resolution or, where it has no weights, with other classes."""
     network = with_options(model.network, resolution, classes)
     if classes in (None, model.network.classes):
-        return replace(model, network=network)
+        return replace(model, network=network, facts=_facts_at(model, network))
     if model.weights is not None:
         raise InputError(
             f"--classes changes an untrained network alone, but {network.name} is trained for "
             f"{model.network.classes} classes"
         )
     return replace(model, network=network, classes=None)
+
+
+def _facts_at(model: Model, network: Network) -> Mapping[str, Any]:
+    """Return what is known of a model at another resolution: none of the accuracies that it had."""
+    from scalesearch.handover.model_card import TRAINED_AT
+
+    before, after = list(model.network.input.size), list(network.input.size)
+    if model.weights is None or before == after:
+        return model.facts
+    known = {name: value for name, value in model.facts.items() if not _is_accuracy(name)}
+    return {TRAINED_AT: before, **known}
+
+
+def _is_accuracy(name: str) -> bool:
+    return name in SCORES or "accuracy" in name
 
 
 def print_report(report: ExportReport) -> None:

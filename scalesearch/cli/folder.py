@@ -27,7 +27,12 @@ SURVEYS = {  # what a command that carries out a survey leaves in its folder
     "trust": "trust.json",
     "compare": "compare.json",
 }
-BESIDE = ("source", "left_out", "report_images")  # stored of the data without being what results depend on
+BESIDE = (
+    "source",
+    "left_out",
+    "report_images",
+    "resolution",
+)  # stored of the data without being what results depend on
 
 Surveys = dict[str, dict[str, Any]]  # reports by the command that made them
 
@@ -202,7 +207,8 @@ def _facts(document: Mapping[str, Any], path: Path) -> Facts:
     try:
         # Folders of earlier versions do not say it: validation images are halved.
         images = data.get("report_images", own["val_images"] // 2)
-        return Facts.of({**document, "data": own}, data.get("left_out", {}), images)
+        left_out, side = data.get("left_out", {}), data.get("resolution")
+        return Facts.of({**document, "data": own}, left_out, images, side)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: a run folder's study document is not whole: {error!r}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,6 +59,7 @@ def latency(
     if (check is not None or write is not None) and len(batches) > 1:
         raise InputError(f"--check and --write are of one batch, but got {batch}")
     flops = None if budget_flops is None else budget(budget_flops)
+    place = None if write is None else _place(write)
 
     from scalesearch.cli import latency_session as session
     from scalesearch.cli.target import resolve
@@ -79,9 +81,9 @@ def latency(
     if check is not None and flops is not None:
         drawn = session.random_networks(space, flops, check, seed)
         report["check"] = session.check(drawn, models[0], setups[0], limit)
-    if write is not None:
-        Path(write).write_text(json.dumps(session.model_json(models[0]), indent=1) + "\n", encoding="utf-8")
-        say(f"written: {write}")
+    if place is not None:
+        session.write_model(place, models[0])
+        say(f"written: {place}")
     if as_json:
         print(json.dumps(report))
     else:
@@ -93,6 +95,18 @@ def _batches(text: str) -> list[int]:
     if not all(part.isdecimal() and int(part) for part in parts):
         raise InputError(f"--batch is whole numbers of at least 1 such as 1,8,64, but got {text!r}")
     return sorted({int(part) for part in parts})
+
+
+def _place(text: str) -> Path:
+    """Return where a file can be written, said before minutes of measuring; InputError where none can."""
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise InputError(f"--write {path}: there is no folder {path.parent}")
+    if path.exists() and not path.is_file():
+        raise InputError(f"--write {path}: this is there and is no file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"--write {path}: the folder {path.parent} cannot be written")
+    return path
 
 
 def milliseconds(value: float) -> str:

@@ -20,6 +20,7 @@ from scalesearch.cli.definition import LATENCY, Request
 from scalesearch.cli.folder import stored_study
 from scalesearch.cli.target import Target
 from scalesearch.errors import InputError
+from scalesearch.files import replace_file
 from scalesearch.search.proposals import PATIENCE
 from scalesearch.search.ranking import rank_agreement
 from scalesearch.search.store import STUDY
@@ -82,25 +83,45 @@ def _read(path: Path, data: Callable[[], Mapping[str, Any]]) -> LatencyModel:
 def model_for(request: Request, device: str, say: Say) -> LatencyModel:
     """Return the latency model of a run: that of a file, the one that the run was begun with, or a device's.
 
-    `device` is where trainings run. Raises InputError.
+    `device` is where trainings run; `say` is told which model it is. Raises InputError.
     """
+    model, origin = _found(request, device, say)
+    say(f"{model_text(model)}; {origin}")
+    return model
+
+
+def _found(request: Request, device: str, say: Say) -> tuple[LatencyModel, str]:
     asked = request.latency_model
     if asked is not None and Path(asked).is_file():
-        return read_model(Path(asked))
+        return _of_one_image(Path(asked)), f"from {asked}"
+    if asked is not None and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", asked):
+        raise InputError(f"--latency-model is cpu, cuda, cuda:N or the file of a model, but got {asked!r}")
     study = None if request.out is None else Path(request.out) / STUDY
     stored = stored_study(study).get(LATENCY) if study is not None and study.is_file() else None
     if study is not None and stored is not None:
-        return _read(study, lambda: stored)
-    if asked is not None and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", asked):
-        raise InputError(f"--latency-model is cpu, cuda, cuda:N or the file of a model, but got {asked!r}")
+        return _read(study, lambda: stored), f"the one that the run was begun with, from {study}"
     model = known_model(on_this_machine(Conditions(device=asked or device)), say)
-    say(model_text(model))
+    return model, "of this machine"
+
+
+def _of_one_image(path: Path) -> LatencyModel:
+    model = read_model(path)
+    if model.batch != 1:
+        raise InputError(f"--latency-model is of batch 1, but {path} is of batch {model.batch}")
     return model
 
 
 def model_json(model: LatencyModel) -> dict[str, Any]:
     """Return what the file of a model holds."""
     return {"schema": 1, "model": model.to_json()}
+
+
+def write_model(path: Path, model: LatencyModel) -> None:
+    """Write the file of a model in one step; InputError where it cannot be written."""
+    try:
+        replace_file(path, (json.dumps(model_json(model), indent=1) + "\n").encode())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def on_this_machine(conditions: Conditions) -> Conditions:

@@ -42,10 +42,14 @@ def write_outputs(
     if report["best"] is not None:
         from scalesearch.cli.best import WrittenRun, write_best  # torch
         from scalesearch.cli.final import final_result
+        from scalesearch.handover.verify import CheckFailedError
 
         run = WrittenRun(folder, facts, definition.resolved["recipe"], trials)
         number = report["best"]["trial"]
-        write_best(run, number, forms, say)
+        try:
+            write_best(run, number, forms, say)
+        except CheckFailedError as error:  # the search's result stands all the same
+            report["failed_check"] = str(error)
         report["final"] = final_result(folder, number)
     _write_dashboard(folder, view_of(facts, trials, report, references), study.dashboard)
     write_atomically(folder / REPORT, json.dumps(report, indent=2) + "\n")

@@ -34,6 +34,7 @@ class Facts:
         rungs: training images at each rung. data: as report.json describes them.
         report_images: by how many images reported accuracies are judged.
         seed_noise: what the recipe knows of the spread between seeds.
+        resolution: side of the data's images in pixels; None where an early version did not say it.
     """
 
     study: str
@@ -44,9 +45,16 @@ class Facts:
     data: Mapping[str, Any]
     report_images: int
     seed_noise: SeedNoise
+    resolution: int | None = None
 
     @classmethod
-    def of(cls, resolved: Mapping[str, Any], left_out: Mapping[str, int], report_images: int) -> Self:
+    def of(
+        cls,
+        resolved: Mapping[str, Any],
+        left_out: Mapping[str, int],
+        report_images: int,
+        resolution: int | None = None,
+    ) -> Self:
         """Read a resolved study, as the command resolved it or as the run folder keeps it."""
         study, recipe, asked = resolved["study"], resolved["recipe"], resolved["budget_flops"]
         budgets = asked if isinstance(asked, list) else [asked * level for level in study["levels"]]
@@ -59,6 +67,7 @@ class Facts:
             data=resolved["data"] | {"left_out": dict(left_out)},
             report_images=report_images,
             seed_noise=SeedNoise(recipe["seed_deviation"], recipe["seed_trainings"] - 1),
+            resolution=resolution,
         )
 
     @property
@@ -71,7 +80,7 @@ class Facts:
 
 def facts_of(definition: Definition) -> Facts:
     """Return the facts of a study that this command resolved."""
-    return Facts.of(definition.resolved, definition.left_out, definition.report_images)
+    return Facts.of(definition.resolved, definition.left_out, definition.report_images, definition.resolution)
 
 
 def make_report(

@@ -93,11 +93,11 @@ class Session:
                 self._take_over(asked, store)
             if _satisfied(definition, store, self.limits):
                 self._say_finished(store)
-                report = self._stored(folder) or self._write(definition, store)
+                report = self._stored(folder) or self._write(definition, store, quick=self._trains_best)
                 return self._finish(definition, store, report, stop_requested)
             chosen = chosen or self._staff(device, store)
             stopped = self._drive(definition, store, chosen, device, data, stop_requested)
-            report = self._write(definition, store, stopped)
+            report = self._write(definition, store, quick=stopped or self._trains_best)
             if stopped:
                 return self._conclude(report, folder, stopped)
             return self._finish(definition, store, report, stop_requested)
@@ -117,9 +117,16 @@ class Session:
             check_compiler(device)
         return device
 
-    def _write(self, definition: Definition, store: RunStore, stopped: bool = False) -> dict[str, Any]:
-        # Who stops a run waits for it: the forms that take long are left to the next call.
-        forms = tuple(form for form in self.request.forms if form in QUICK or not stopped)
+    @property
+    def _trains_best(self) -> bool:
+        return self.request.final_epochs is not None
+
+    def _write(self, definition: Definition, store: RunStore, *, quick: bool) -> dict[str, Any]:
+        """Write the outputs; `quick` leaves the forms that take long to the next call.
+
+        Who stops a run waits for it, and what is trained at the end is exported then.
+        """
+        forms = tuple(form for form in self.request.forms if form in QUICK or not quick)
         with writing(store.folder):
             return write_outputs(definition, store, self.references, forms, self._say)
 
@@ -131,25 +138,33 @@ class Session:
         stop_requested: Callable[[], bool],
     ) -> tuple[dict[str, Any], int]:
         """Train the deployed network where that is asked for; return the report and the exit code."""
-        if self.request.final_epochs is None or report["best"] is None:
+        epochs = self.request.final_epochs
+        if epochs is None or report["best"] is None:
             return self._conclude(report, store.folder, stopped=False)
         from scalesearch.cli.final import train_final
 
-        code = train_final(self.request, store.folder, report["best"]["trial"], stop_requested)
-        report = self._write(definition, store, stopped=bool(code))
+        code = train_final(self.request, store.folder, report["best"]["trial"], epochs, stop_requested)
+        report = self._write(definition, store, quick=bool(code))
         found, own = self._conclude(report, store.folder, stopped=False)
         return found, code or own
 
     def _stored(self, folder: Path) -> dict[str, Any] | None:
-        """Return the stored report; a damaged one is kept beside, and written again from the record."""
+        """Return the stored report, or None where the outputs lack something that is asked for now.
+
+        A damaged one is kept beside, and written again from the record.
+        """
+        from scalesearch.cli.best import exported
+
         try:
-            return stored_report(folder)
+            report = stored_report(folder)
         except (OSError, ValueError):
             backup = folder / f"{REPORT}.damaged"
             if (folder / REPORT).exists():
                 (folder / REPORT).replace(backup)
             self._say(f"{folder / REPORT} is damaged or missing: it is written again from the record")
             return None
+        whole = report is not None and (report["best"] is None or exported(folder, self.request.forms))
+        return report if whole else None
 
     # Forking
 
@@ -303,7 +318,9 @@ class Session:
             self.console.print(found_text(report, folder), highlight=False)
         elif any(report["trials"].values()) or exhausted is None:
             self.console.print("no candidate completed a training yet, so there is no result")
-        return report, 130 if stopped else int(report["best"] is None)
+        if report.get("failed_check"):
+            self._say(f"failed check: best/ could not be handed over: {report['failed_check']}")
+        return report, 130 if stopped else int(report["best"] is None or bool(report.get("failed_check")))
 
 
 def _satisfied(definition: Definition, store: RunStore, limits: Limits) -> bool:

@@ -46,9 +46,14 @@ def stored_source(folder: Path) -> str | None:
 def _to_store(request: Request, definition: Definition) -> dict[str, Any]:
     data = definition.resolved["data"]
     source = request.data or ("digits" if data["demonstration"] else None)
-    left_out, images = dict(definition.left_out), definition.report_images
+    beside = {
+        "source": source,
+        "left_out": dict(definition.left_out),
+        "report_images": definition.report_images,
+        "resolution": definition.resolution,
+    }
     return definition.resolved | {
-        "data": data | {"source": source, "left_out": left_out, "report_images": images},
+        "data": data | beside,
         "lag": definition.lag,
         "documents": origins(request.study),
     }

@@ -63,10 +63,10 @@ class Target:
 def resolve(text: str) -> Target:
     """Return what a command's NETWORK argument names.
 
-    That is a published network (`efficientnet_b0`), a document, the folder of a trained or exported model,
-    or a run's folder: alone or with `:best` for the network that it found, `:12` for the deployed network of
-    candidate 12, and `:proxy` or `:12:proxy` for the small network that was trained in its place, with the
-    weights that the run kept. Raises InputError.
+    That is a published network (`efficientnet_b0`), a document, the folder of an exported model, the folder
+    of a training (alone or with `:best` or `:last`), or a run's folder: alone or with `:best` for the network
+    that it found, `:12` for the deployed network of candidate 12, and `:proxy` or `:12:proxy` for the small
+    network that was trained in its place, with the weights that the run kept. Raises InputError.
     """
     path = Path(text)
     folder, part = _parted(text)
@@ -74,8 +74,9 @@ def resolve(text: str) -> Target:
         return _of_run(folder, part)
     if (path / RECORD).is_file():
         return _of_run(path, BEST)
-    if is_model(path):
-        return Target(read_model(path), f"the model in {path}")
+    for model in (path, path / BEST, folder / part):  # a model's folder, a training's, its :best or :last
+        if is_model(model):
+            return Target(read_model(model), f"the model in {model}")
     if path.is_dir():
         raise InputError(f"{path}: a folder that names a network is a run's or a model's, not this")
     if part:
@@ -141,7 +142,9 @@ def _weights(run: Run, trial: TrialRecord) -> Path | None:
 def _model(run: Run, trial: TrialRecord, network: Network, weights: Path | None) -> Model:
     names = tuple(str(name) for name in run.facts.data["classes"])
     classes = names if len(names) == network.classes else None
-    found = {"run": run.folder.resolve().name, "candidate": trial.number, "data": dict(run.facts.data)}
+    side = {} if run.facts.resolution is None else {"resolution": run.facts.resolution}
+    data = dict(run.facts.data) | side
+    found = {"run": run.folder.resolve().name, "candidate": trial.number, "data": data}
     if weights is None:
         return Model(network, None, classes, facts=found)
     mean, std = read_statistics(weights)
@@ -153,6 +156,7 @@ def _training(run: Run, trial: TrialRecord) -> dict[str, Any]:
     outcome = trial.outcome
     return {
         "recipe": dict(run.recipe),
+        "resize": "area",  # how trainings of a search bring images to a network's side
         "seed": outcome.seed,
         "images": outcome.images,
         "accuracy": outcome.report_accuracy,

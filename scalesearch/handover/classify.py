@@ -1,17 +1,18 @@
-"""What a model makes of image files: decoded as its training images were, one after the other."""
+"""What a model makes of image files: prepared as those that it was evaluated on, one after the other."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from scalesearch.errors import InputError
+from scalesearch.handover.inputs import Inputs
 from scalesearch.handover.model import Model
 from scalesearch.training.build import build
 from scalesearch.training.data.image import attempt, decode_image
@@ -48,15 +49,9 @@ class Classifier:
                 f"predict needs a network for square RGB images, but the input of {network.name} is "
                 f"{shape.channels} x {' x '.join(str(side) for side in shape.size)}"
             )
-        self.side = shape.size[0]
         self._names = model.classes
+        self._inputs = Inputs(model)
         self._module = _module(model)
-        self._mean, self._std = _channels(model.mean, 0.0), _channels(model.std, 1.0)
-
-    def inputs(self, pixels: np.ndarray) -> Tensor:
-        """Return decoded images, (n, 3, side, side) from 0 to 255, as the network takes them."""
-        scaled = torch.from_numpy(np.ascontiguousarray(pixels)).float() / 255
-        return (scaled - self._mean) / self._std
 
     def classify(self, files: Iterable[Path], top: int) -> Iterator[Classified]:
         """Yield each file's `top` likeliest classes, in the order of the files."""
@@ -71,11 +66,11 @@ class Classifier:
         with warnings.catch_warnings():
             # Of odd metadata and of more than 89 million pixels; what Pillow decodes all the same is used.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            return attempt(lambda content: decode_image(content, self.side), file)
+            return attempt(lambda content: decode_image(content, self._inputs.side), file)
 
     def _guesses(self, pixels: np.ndarray, top: int) -> tuple[Guess, ...]:
         with torch.inference_mode():
-            shares = self._module(self.inputs(pixels[None])).softmax(1)[0]
+            shares = self._module(self._inputs(pixels[None])).softmax(1)[0]
         found, order = shares.topk(min(top, len(shares)))
         return tuple(
             Guess(index, None if self._names is None else self._names[index], share)
@@ -88,7 +83,3 @@ def _module(model: Model) -> nn.Module:
         module = build(model.network)
     module.load_state_dict(dict(model.weights or {}), assign=True)
     return module.eval()
-
-
-def _channels(values: Sequence[float] | None, default: float) -> Tensor:
-    return torch.tensor([default] * 3 if values is None else values).reshape(1, 3, 1, 1)

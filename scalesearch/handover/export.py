@@ -32,6 +32,8 @@ SOURCE, PROGRAM, ONNX, TIMM = "network.py", "network.pt2", "network.onnx", "timm
 COST, CARD, REPORT = "cost.json", "README.md", "export.json"
 # In the order in which they are made; network, weights and network.py are always there.
 FORMS = ("network", "program", "onnx", "timm", "cost", "card")
+FILES = {"network": SOURCE, "program": PROGRAM, "onnx": ONNX, "timm": TIMM, "cost": COST, "card": CARD}
+LONGEST_REASON = 200  # characters of what another library says of a failure
 _INSTALL = {"onnx": "pip install 'scalesearch[export]'", "timm": "pip install timm"}
 
 
@@ -88,7 +90,7 @@ def export(
         seed: of the initialisation.
         say: is told what is made next.
 
-    Raises InputError for bad input, and verify.CheckFailedError where a form does not agree.
+    Raises InputError for bad input, verify.CheckFailedError where a form cannot be made or does not agree.
     """
     target = target.resolve()
     try:
@@ -113,15 +115,19 @@ def write_forms(
     forms: Sequence[str] = FORMS,
     seed: int = 0,
     say: Callable[[str], None] = lambda _: None,
+    lenient: bool = False,
 ) -> ExportReport:
-    """Write and check the forms in a folder that is there; `export` says the rest."""
+    """Write and check the forms in a folder that is there; `export` says the rest.
+
+    With `lenient` a form that fails, other than "network", is left out with its reason.
+    """
     check_forms(forms)
     writer = _Writer(model, folder, seed)
     with torch.random.fork_rng(devices=[]):  # each module that is made draws its initial weights
         for form in FORMS:
             if form == "network" or form in forms:
                 say(f"writing and checking: {form}")
-                writer.write(form)
+                writer.write(form, lenient=lenient and form != "network")
     return writer.report()
 
 
@@ -141,9 +147,37 @@ class _Writer:
     def _network(self) -> Network:
         return self._model.network
 
-    def write(self, form: str) -> None:
-        """Write and check a form of FORMS, or note why it is left out."""
-        getattr(self, f"_write_{form}")()
+    def write(self, form: str, *, lenient: bool) -> None:
+        """Write and check a form of FORMS, or note why it is left out.
+
+        CheckFailedError where it fails, unless `lenient`; what the file system refuses is an OSError.
+        """
+        try:
+            self._attempt(form)
+        except verify.CheckFailedError as error:
+            if not lenient:
+                raise
+            self._leave_out(form, str(error))
+
+    def _attempt(self, form: str) -> None:
+        try:
+            getattr(self, f"_write_{form}")()
+        except (verify.CheckFailedError, InputError, OSError):
+            raise
+        except Exception as error:  # other libraries refuse a network with nearly every kind
+            if form == "network":
+                raise
+            reason = " ".join(str(error).split())[:LONGEST_REASON]
+            raise verify.CheckFailedError(
+                f"{FILES[form]} cannot be made: {type(error).__name__}{f': {reason}' if reason else ''}"
+            ) from error
+
+    def _leave_out(self, form: str, reason: str) -> None:
+        file = FILES[form]
+        (self._folder / file).unlink(missing_ok=True)
+        self._files = [name for name in self._files if name != file]
+        self._agreements = [one for one in self._agreements if one.form != file]
+        self._left_out[file] = reason
 
     def report(self) -> ExportReport:
         """Write the report, after all else, and return it."""
@@ -200,12 +234,13 @@ class _Writer:
         known = timm.names(self._state, module)
         timm.load(module, self._state, known)
         self._check(TIMM, _calls(module))
-        self._family = made.family
         self._put(TIMM, json.dumps({"schema": 1, **made.to_json(), "names": known}, indent=1) + "\n")
+        self._family = made.family
 
     def _write_cost(self) -> None:
-        self._card = cost_card(self._network, self._plain)
-        self._put(COST, json.dumps(self._card, indent=1) + "\n")
+        card = cost_card(self._network, self._plain)
+        self._put(COST, json.dumps(card, indent=1) + "\n")
+        self._card = card
 
     def _write_card(self) -> None:
         text = model_card(

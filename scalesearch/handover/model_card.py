@@ -7,11 +7,13 @@ from typing import Any
 
 from scalesearch.architecture.space_map import Share
 from scalesearch.handover.forms.onnx import INPUT, OPSET, OUTPUT
+from scalesearch.handover.inputs import Preparation
 from scalesearch.handover.markdown import as_text
 from scalesearch.handover.model import Model
 from scalesearch.handover.source import class_name
 from scalesearch.handover.verify import Agreement
 
+TRAINED_AT = "trained_resolution"  # in the facts of a model that was brought to another
 MOST_CLASSES = 20  # that are named here; model.json has all
 _SPLITS = {
     "test": "test images",
@@ -119,7 +121,41 @@ def _about(model: Model, seed: int) -> str:
     what = f"A convolutional network for {kind} of {sides} with {network.classes:,} classes."
     if model.weights is None:
         return f"**Untrained.** {what} Its weights are a random initialisation with seed {seed}."
-    return what
+    elsewhere = trained_elsewhere(model)
+    warned = (_unfinished(model.facts), f"**Another resolution.** It was {elsewhere}." if elsewhere else "")
+    return "\n\n".join(part for part in (what, *warned) if part)
+
+
+def _unfinished(facts: Mapping[str, Any]) -> str:
+    """Return how a training ended that did not complete."""
+    status = facts.get("status")
+    if status in (None, "complete"):
+        return ""
+    recipe, done, own = facts.get("recipe"), facts.get("epochs"), facts.get("epoch")
+    planned = recipe.get("epochs") if isinstance(recipe, Mapping) else None
+    text = f"**Training {as_text(status)}.** The training did not complete"
+    if done is not None:
+        of = "" if planned is None else f" of {as_text(planned)}"
+        text += f": it ended after {as_text(done)}{of} epochs"
+    if facts.get("reason"):
+        text += f" ({as_text(facts['reason'])})"
+    return f"{text}." + ("" if own is None else f" These weights are those of epoch {as_text(own)}.")
+
+
+def trained_elsewhere(model: Model) -> str:
+    """Return at which resolution a network was trained, where it is not used at that; else nothing."""
+    sides, used = model.facts.get(TRAINED_AT), list(model.network.input.size)
+    if not isinstance(sides, list) or sides == used:
+        return ""
+    return (
+        f"trained and evaluated at {_pixels(sides)}, not at {_pixels(used)}: how accurate it is there was "
+        f"not measured"
+    )
+
+
+def _pixels(sides: Sequence[Any]) -> str:
+    shown = [as_text(side) for side in sides]
+    return " x ".join(shown[:1] if len(set(shown)) == 1 else shown) + " px"
 
 
 def _training(model: Model) -> str:
@@ -226,10 +262,11 @@ def _input(model: Model) -> str:
     if model.mean is None or model.std is None:
         return "No form normalises its input; this network was never trained and asks for no normalisation."
     mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (model.mean, model.std))
-    return (
+    normalised = (
         f"No form normalises its input. Scale pixels to [0, 1], subtract the mean ({mean}) and divide by the "
         f"deviation ({std}) of each channel."
     )
+    return " ".join(text for text in (normalised, Preparation.of(model.facts).text) if text)
 
 
 def _classes(model: Model) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -76,15 +78,31 @@ class Cache:
         return next((known for one, known in self._entries() if one == key), Known())
 
     def write(self, conditions: Conditions, known: Known) -> None:
-        """Replace what is known in one step; where the folder cannot be written, that is said."""
-        key = key_of(conditions)
-        entries = [(one, other) for one, other in self._entries() if one != key]
-        tables = [{"machine": one, **other.to_json()} for one, other in [*entries, (key, known)]]
+        """Add to what is known, which it replaces part by part; where it cannot be kept, that is said.
+
+        Processes that write at once wait for each other, so that none loses what another has measured.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(self.path, json.dumps({"schema": SCHEMA, "tables": tables}, indent=1).encode())
+            with self._alone():
+                self._add(key_of(conditions), known)
         except OSError as error:
             self._say(f"the latencies cannot be kept in {self.path}: {error.strerror}")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        # A file of its own: the one with the tables is replaced, and its lock would go with it.
+        with self.path.with_name(f".{FILE}.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, however the process ends
+            yield
+
+    def _add(self, key: Mapping[str, Any], known: Known) -> None:
+        entries = self._entries()
+        before = next((other for one, other in entries if one == key), Known())
+        added = Known({**before.parts, **known.parts}, known.model or before.model)
+        kept = [(one, other) for one, other in entries if one != key]
+        tables = [{"machine": one, **other.to_json()} for one, other in [*kept, (key, added)]]
+        replace_file(self.path, json.dumps({"schema": SCHEMA, "tables": tables}, indent=1).encode())
 
     def _entries(self) -> list[tuple[dict[str, Any], Known]]:
         if not self.path.is_file():

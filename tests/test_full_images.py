@@ -231,7 +231,7 @@ def test_with_both_ways_on_each_is_taken_about_half_of_the_time(data):
     assert 15 <= cut <= 45
 
 
-@given(smoothing=st.floats(0, 0.9), mixup=st.sampled_from([0.0, 0.4]))
+@given(smoothing=st.floats(0, 0.9, allow_subnormal=False), mixup=st.sampled_from([0.0, 0.4]))
 @settings(max_examples=8, deadline=None)
 def test_smoothed_targets_are_what_cross_entropy_smooths(data, smoothing, mixup):
     recipe = replace(PLAIN, label_smoothing=smoothing, mixup=mixup)
@@ -258,6 +258,8 @@ def test_a_set_smaller_than_a_batch_is_one_step_of_equal_parts(data):
     few = replace(data, train=Split(data.train.images[:3], data.train.labels[:3]))
     with pytest.raises(InputError, match="each of 5 parts of a batch needs an image, but there are 3"):
         made(few, recipe)
+    with pytest.raises(InputError, match=r"needs 300 images in each part .* 1437 images in 5 parts .* 287$"):
+        made(data, recipe, least=300)
 
 
 def test_batches_that_cannot_be_divided_and_too_wide_padding_are_refused(data):

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import time
 from dataclasses import replace
 from functools import cache
 
@@ -28,6 +29,7 @@ from scalesearch.training.full.distributed import ALONE, joined
 from scalesearch.training.full.images import evaluation_batches
 from scalesearch.training.full.logs import EVENTS, LOG, Logs
 from scalesearch.training.full.loop import train_fully
+from scalesearch.training.full.optimizer import Optimizers
 from scalesearch.training.full.recipe import FullRecipe
 from scalesearch.training.full.steps import FullTraining
 from scalesearch.training.full.task import Task
@@ -181,6 +183,18 @@ def live_to_the_end_of_an_epoch(folder, written):
     run(folder)
 
 
+def live_to_an_evaluation(folder, survived):
+    """A life that is killed in an evaluation of an epoch; every step may write a checkpoint."""
+    torch.set_num_threads(1)
+    left, score = iter(range(survived)), FullTraining.score
+
+    def die_there(training, split):
+        return die() if next(left, None) is None else score(training, split)
+
+    FullTraining.score = die_there
+    run(folder, every=0)
+
+
 def killed(*life):
     process = FORKS.Process(target=life[0], args=life[1:])
     process.start()
@@ -200,6 +214,28 @@ def test_a_kill_between_the_files_of_an_epochs_end_costs_neither_of_them(tmp_pat
         assert killed(live_to_the_end_of_an_epoch, tmp_path, written) == -signal.SIGKILL
     check_equal(run(tmp_path), whole)
     assert {path.name for path in tmp_path.iterdir()} == {CHECKPOINT, f"best-{whole.best:05d}.safetensors"}
+
+
+def test_a_kill_in_an_evaluation_loses_no_epoch(tmp_path, whole):
+    for survived, step in ((0, STEPS - 1), (1, 2 * STEPS - 1)):
+        assert killed(live_to_an_evaluation, tmp_path, survived) == -signal.SIGKILL
+        stored = torch.load(tmp_path / CHECKPOINT, weights_only=True)["state"]
+        assert (stored["step"], len(stored["rows"])) == (step, step // STEPS)
+    check_equal(run(tmp_path), whole)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_checkpoint_between_an_epoch_and_its_evaluation_is_evaluated_first(tmp_path, epochs):
+    asked = task(replace(RECIPE, epochs=epochs, warmup_epochs=0.5))
+    (tmp_path / "whole").mkdir()
+    training = FullTraining(asked, ALONE)
+    with torch.random.fork_rng():
+        parts = training.parts()
+        for _ in range(STEPS):
+            training.step(parts)
+        training.look()
+        training.save(tmp_path / CHECKPOINT)
+    check_equal(train_fully(asked, tmp_path), train_fully(asked, tmp_path / "whole"))
 
 
 def test_half_a_checkpoint_is_refused(tmp_path):
@@ -311,14 +347,92 @@ def test_a_loss_that_is_not_finite_ends_the_training_where_it_happens_and_the_be
     assert trained.test is None
 
 
-def test_a_batch_beyond_the_memory_ends_with_what_would_help(tmp_path, monkeypatch):
-    def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+def full(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
+
+def test_a_batch_beyond_the_memory_ends_with_what_would_help(tmp_path, monkeypatch):
     monkeypatch.setattr(FullTraining, "step", full)
     trained = run(tmp_path)
     assert trained.status == "failed"
-    assert trained.reason.startswith("out of memory with 32 images at once: --accumulate 2 takes less")
+    assert trained.reason.startswith(
+        "out of memory with 32 images at once: --accumulate 2 takes less and begins a new training, "
+        "in another --out or in the default folder (CUDA out of memory."
+    )
+
+
+@pytest.mark.parametrize("where", ["step", "load"])
+def test_the_best_epoch_before_the_memory_ended_is_kept(tmp_path, monkeypatch, where):
+    run(tmp_path, should_stop=stop_after(STEPS + 1))
+    broken = (FullTraining, "step") if where == "step" else (Optimizers, "load_state_dict")
+    with monkeypatch.context() as patched:
+        patched.setattr(*broken, full)
+        trained = run(tmp_path)
+    assert (trained.status, trained.best, trained.steps) == ("failed", 1, STEPS + 1)
+    assert len(trained.rows) == 1
+    assert right(trained.weights, digits().select, trained) == trained.select.right
+    assert run(tmp_path).status == "complete"
+
+
+def test_a_network_beyond_the_memory_is_not_told_to_divide_its_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr(nn.Module, "to", full)
+    assert run(tmp_path).reason.startswith("out of memory before the first step: the network needs a larger")
+
+
+def test_no_parts_of_one_image_are_advised_or_trained_where_batch_norm_measures(tmp_path, monkeypatch):
+    small = replace(digits(), train=few(digits().train, 7))
+    with pytest.raises(InputError, match=r"needs 2 images in each part .* 7 images in 4 parts .* have 1$"):
+        train_fully(task(replace(RECIPE, accumulate=4), data=small), tmp_path)
+    kept = train_fully(task(plain(accumulate=4, epochs=2), data=small), tmp_path)
+    assert (kept.status, kept.images) == ("complete", 8)
+    monkeypatch.setattr(FullTraining, "step", full)
+    for recipe, data, advice in (
+        (replace(RECIPE, accumulate=2), small, "3 images at once: a smaller --resolution takes less"),
+        (plain(accumulate=2), small, "3 images at once: --accumulate 4 takes less"),
+        (replace(RECIPE, accumulate=16), digits(), "2 images at once: a smaller --resolution takes less"),
+    ):
+        folder = tmp_path / advice[:1] / str(len(list(tmp_path.iterdir())))
+        folder.mkdir(parents=True)
+        assert advice in train_fully(task(recipe, data=data), folder).reason
+
+
+def test_images_are_those_that_were_shown(tmp_path, whole):
+    assert whole.images == 3 * STEPS * 32
+    few_images = train_fully(task(replace(RECIPE, batch_size=1000)), tmp_path)
+    assert few_images.images == 3 * len(digits().train)
+    assert train_fully(task(replace(RECIPE, batch_size=1000)), tmp_path).images == few_images.images
+
+
+# What tells trainings apart
+
+
+def test_a_network_under_another_name_has_the_same_training(tmp_path, whole):
+    run(tmp_path, should_stop=stop_after(STEPS + 1))
+    renamed = task(network=replace(TINY, name="other"))
+    assert renamed.key(1) == task().key(1)
+    check_equal(train_fully(renamed, tmp_path), whole)
+
+
+def test_keys_that_hold_the_networks_name_are_read(tmp_path, whole, monkeypatch):
+    key = Task.key
+
+    def named(asked, world):
+        found = key(asked, world)
+        return found | {"network": {"name": "tiny"} | found["network"]}
+
+    with monkeypatch.context() as former:
+        former.setattr(Task, "key", named)
+        run(tmp_path, should_stop=stop_after(STEPS + 1))
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["key"]["network"]["name"] == "tiny"
+    check_equal(run(tmp_path), whole)
+
+
+def test_torchvisions_weights_are_not_a_folder_of_that_name(tmp_path, monkeypatch):
+    asked = replace(task(), weights="torchvision")
+    before = asked.key(1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "torchvision").mkdir()
+    assert asked.key(1) == before
 
 
 # Steps
@@ -432,12 +546,60 @@ def share(rank, world, port, folder, recipe, stop, pipe):
         pipe.send((known(trained), weights))
 
 
+def taking_turns(rank, port, folder, failing, pipe):
+    """One of two processes that prepare something; tells when it did, or what it ended with."""
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    made = folder / "made"
+
+    def prepare():
+        found = made.exists()
+        if rank == failing:
+            raise ValueError("no such data")
+        time.sleep(0.3)
+        made.touch()
+        return found
+
+    with joined(CPU) as ranks:
+        try:
+            pipe.send(ranks.in_turn(prepare))
+        except (ValueError, InputError) as error:
+            pipe.send(str(error))
+
+
+@pytest.mark.parametrize(
+    ("failing", "said"),
+    [
+        (None, [False, True]),
+        (0, ["no such data", "the training cannot begin: another of its processes says why"]),
+        (1, ["the training cannot begin: another of its processes says why", "no such data"]),
+    ],
+)
+def test_the_first_process_prepares_before_the_others_and_a_failure_ends_all(tmp_path, failing, said):
+    port = free_port()
+    found = []
+    for rank in range(2):
+        mine, theirs = FORKS.Pipe(duplex=False)
+        process = FORKS.Process(target=taking_turns, args=(rank, port, tmp_path, failing, theirs))
+        process.start()
+        theirs.close()
+        found.append((process, mine))
+    assert [mine.recv() if mine.poll(60) else "nothing" for _, mine in found] == said
+    for process, _ in found:
+        process.join(60)
+        assert process.exitcode == 0
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def together(folder, recipe, world=2, stop=999):
     """Train with several processes and return what each of them ends with."""
     folder.mkdir(exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     found, started = [], []
     for rank in range(world):
         mine, theirs = FORKS.Pipe(duplex=False)

@@ -15,8 +15,10 @@ from scalesearch import documents
 from scalesearch.cli import main
 from scalesearch.handover.model import read_model
 from scalesearch.search.store import FolderLock
+from scalesearch.search.study import digest
 from scalesearch.training.build import build
 from scalesearch.training.data import load
+from scalesearch.training.full.distributed import Ranks
 from scalesearch.training.full.images import evaluation_batches
 
 NETWORK = """
@@ -117,14 +119,16 @@ def test_options_are_part_of_the_recipe_and_a_folder_has_one_training(train):
         (["--learning-rate", 0], "--learning-rate: learning_rate must be above 0, but got 0"),
         (["--freeze", "9"], "what is frozen must be none, trunk, or a number of stages"),
         (["--weights", "none.safetensors"], "none.safetensors: no readable safetensors file"),
+        (["--accumulate", 128], "batch norm that is trained needs 2 images in each part of a batch"),
         (["--recipe", "proxy"], "a recipe without epochs is one of short trainings"),
         (["--out", "."], "--out: a training has a folder for itself, but . holds something else"),
     ],
 )
-def test_bad_input_is_one_line_that_names_the_rule(train, options, said):
+def test_bad_input_is_one_line_that_names_the_rule_and_leaves_no_folder(train, here, options, said):
     code, out, err = train(*options)
     assert (code, out) == (2, "")
     assert said in err
+    assert not list(here.glob("runs/*"))
 
 
 def test_a_held_folder_is_refused(train, here):
@@ -152,6 +156,73 @@ def test_trained_weights_go_on_in_another_training(train, here):
     changed = {name for name in first if not torch.equal(first[name], second[name])}
     assert changed == {"head.classifier.weight", "head.classifier.bias"}
     assert found["weights"]["source"].endswith("weights.safetensors")
+
+
+def test_a_models_own_weights_are_said_not_to_be_used_and_a_trainings_folder_gives_its_best(train, here):
+    assert train("--out", "first", "--epochs", 1)[0] == 0
+    again = ["train", "first/best", *COMMAND[2:], "--epochs", 1]
+    code, out, err = train("--out", "afresh", "--json", command=again)
+    assert code == 0, err
+    assert "the weights of the model in first/best are not used" in err
+    assert "--weights first/best begins with those" in err
+    assert json.loads(out)["weights"] is None
+    code, out, err = train("--out", "second", "--weights", "first", "--json", command=again)
+    assert code == 0, err
+    assert "not used" not in err
+    assert json.loads(out)["weights"]["source"] == "first/best/weights.safetensors"
+
+
+def test_a_renamed_network_goes_on_in_its_folder(train, here):
+    first = json.loads(train("--json", "--epochs", 1)[1])
+    [folder] = (here / "runs").iterdir()
+    (here / "tiny.yaml").write_text(NETWORK.replace("tiny", "other"))
+    for out in ([], ["--out", folder]):
+        code, told, err = train("--json", "--epochs", 1, *out)
+        assert (code, json.loads(told)) == (0, first), err
+    assert [folder] == list((here / "runs").iterdir())
+
+
+def test_the_default_folder_of_a_former_version_is_found(train, here):
+    train("--json", "--epochs", 1)
+    [folder] = (here / "runs").iterdir()
+    key = documents.read(folder / "training.yaml")["training"]
+    former = key | {"network": {"name": "tiny"} | key["network"]}
+    (folder / "training.yaml").write_text(documents.write_text({"schema": 1, "training": former}))
+    hashed = digest({name: value for name, value in former.items() if name != "processes"})
+    folder.rename(here / "runs" / f"train_tiny_{hashed[:8]}")
+    code, _, err = train("--json", "--epochs", 1)
+    assert code == 0
+    assert "this training is finished" in err
+    assert len(list((here / "runs").iterdir())) == 1
+
+
+def test_the_data_are_loaded_in_turn_and_not_by_all_processes_at_once(train, monkeypatch):
+    turns, order = Ranks.in_turn, []
+
+    def in_turn(ranks, prepare):
+        order.append("turn")
+        found = turns(ranks, prepare)
+        order.append("over")
+        return found
+
+    def loaded(*arguments, **options):
+        order.append("load")
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(Ranks, "in_turn", in_turn)
+    monkeypatch.setattr("scalesearch.cli.train_session.load", loaded)
+    assert train("--epochs", 1)[0] == 0
+    assert order == ["turn", "load", "over"]
+
+
+def test_speed_counts_the_images_that_were_shown(train):
+    code, out, err = train("--epochs", 2, "--batch-size", 4096, "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["steps"] == 2
+    shown = 2 * report["data"]["images"]["train"]
+    low, high = (shown / (report["seconds"] + half) for half in (0.05, -0.05))
+    assert low - 1 <= report["images_per_second"] <= high + 1
 
 
 def test_without_tensorboard_the_option_says_what_to_install(train, monkeypatch):

@@ -24,7 +24,6 @@ def make_report(
     `key` is what tells the training from others, `origin` where the network comes from, in words.
     """
     cost = task.network.cost()
-    seen = trained.steps * task.recipe.batch_size
     return {
         "schema": 1,
         "status": trained.status,
@@ -50,7 +49,7 @@ def make_report(
         "best": _best(trained),
         "last": _last(trained),
         "seconds": round(trained.seconds, 1),
-        "images_per_second": round(seen / trained.seconds, 1) if trained.seconds else None,
+        "images_per_second": round(trained.images / trained.seconds, 1) if trained.seconds else None,
         "peak_memory": trained.peak_memory,
         "machine": machine(str(task.device)) | {"threads": threads},
         "versions": versions(),

@@ -22,12 +22,12 @@ from scalesearch.cli.folder import read_json
 from scalesearch.cli.progress import DataProgress
 from scalesearch.cli.provenance import notice
 from scalesearch.cli.show import with_options
-from scalesearch.cli.target import resolve
+from scalesearch.cli.target import Target, resolve
 from scalesearch.cli.train_progress import TrainProgress
 from scalesearch.cli.train_report import BEST, LAST, epoch_text, facts, found_text, make_report
 from scalesearch.cli.train_request import TrainRequest
 from scalesearch.errors import InputError
-from scalesearch.handover.model import Model, write_model
+from scalesearch.handover.model import Model, is_model, write_model
 from scalesearch.search.store import LOCK, FolderLock, write_atomically, writing
 from scalesearch.search.study import digest
 from scalesearch.training.data import DataSet, load
@@ -37,8 +37,9 @@ from scalesearch.training.full.logs import Logs, check_tensorboard
 from scalesearch.training.full.loop import train_fully
 from scalesearch.training.full.recipe import FullRecipe
 from scalesearch.training.full.result import Trained
+from scalesearch.training.full.steps import check_beginning
 from scalesearch.training.full.task import Task
-from scalesearch.training.full.transfer import parse_freeze
+from scalesearch.training.full.transfer import TORCHVISION, parse_freeze
 from scalesearch.training.process import choose_device, prepare_process, usable_cores
 
 TRAINING, METRICS = "training.yaml", "metrics.json"
@@ -58,7 +59,7 @@ class TrainSession:
         self.console = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
         self.recipe = _recipe(request)
         target = resolve(request.network)
-        self.origin = target.origin
+        self.origin, self.unused = target.origin, _unused(request.network, target)
         self.network = with_options(target.network, request.resolution, None)
         check_image_network(self.network)
         parse_freeze(request.freeze, self.network)
@@ -70,9 +71,8 @@ class TrainSession:
 
     def run(self, stop_requested: Callable[[], bool]) -> tuple[Report | None, int]:
         """Train, or go on; return the report (None in all processes but the first) and the exit code."""
-        data = self._load_data()
-        task = self._task(data)
         with joined(self.device) as ranks:
+            task = ranks.in_turn(lambda: self._prepared(ranks))
             key = task.key(ranks.world)
             folder = self._folder(key)
             with self._held(folder, ranks):
@@ -86,6 +86,11 @@ class TrainSession:
                 return (report if ranks.first else None), code
 
     # Resolving
+
+    def _prepared(self, ranks: Ranks) -> Task:
+        task = self._task(self._load_data())
+        check_beginning(task, ranks)
+        return task
 
     def _load_data(self) -> DataSet:
         side = max(self.network.input.size)
@@ -107,7 +112,7 @@ class TrainSession:
             recipe=self.recipe,
             seed=request.seed,
             device=self.device,
-            weights=request.weights,
+            weights=_weights(request.weights),
             freeze=request.freeze,
             loader_workers=self._loaders(),
         )
@@ -122,9 +127,14 @@ class TrainSession:
         if self.request.out is not None:
             return Path(self.request.out)
         # Another number of processes is refused there, not begun anew beside it.
-        hashed = digest({name: value for name, value in key.items() if name != "processes"})
+        same = {name: value for name, value in key.items() if name != "processes"}
+        # Former versions' digest held the network's name.
+        named = same | {"network": key["network"] | {"name": self.network.name}}
+        for hashed in (digest(same), digest(named)):
+            for folder in sorted(RUNS.glob(f"train_*_{hashed[:8]}")):
+                return folder
         name = re.sub(r"[^\w.-]", "_", self.network.name)
-        return RUNS / f"train_{name}_{hashed[:8]}"
+        return RUNS / f"train_{name}_{digest(same)[:8]}"
 
     # Folder
 
@@ -140,6 +150,8 @@ class TrainSession:
             raise InputError(f"--out: a training has a folder for itself, but {folder} holds something else")
         else:
             write_atomically(path, documents.write_text({"schema": 1, "training": key}))
+        if self.unused and task.weights is None:
+            self._say(self.unused)
         warning = notice({"demonstration": task.data.demonstration, "name": task.data.name})
         if warning:
             self.console.print(f"[bold yellow]{warning}[/bold yellow]")
@@ -205,6 +217,25 @@ class TrainSession:
 
 def _with_classes(network: Network, data: DataSet) -> Network:
     return with_options(network, None, len(data.classes))
+
+
+def _unused(asked: str, target: Target) -> str:
+    """Return the line that a model's own weights are not begun with; "" where it has none."""
+    if target.model.weights is None:
+        return ""
+    folder = asked if is_model(Path(asked)) else "FOLDER"
+    return (
+        f"the weights of {target.origin} are not used, the training begins afresh: "
+        f"--weights {folder} begins with those of a model's folder"
+    )
+
+
+def _weights(asked: str | None) -> str | None:
+    """Return the weights that are asked for; of a training's folder they are its best model's."""
+    if asked in (None, TORCHVISION):
+        return asked
+    folder = Path(asked)
+    return str(folder / BEST) if not is_model(folder) and is_model(folder / BEST) else asked
 
 
 def _recipe(request: TrainRequest) -> FullRecipe:

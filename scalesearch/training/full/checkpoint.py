@@ -26,9 +26,17 @@ def differences(stored: Any, wanted: Any, place: str = "") -> Iterator[str]:
         yield f"{place}: {stored!r} there, {wanted!r} here"
 
 
+def _nameless(stored: Any) -> Any:
+    """Return a training's key without its network's name, which keys held in former versions."""
+    if not isinstance(stored, Mapping) or not isinstance(stored.get("network"), Mapping):
+        return stored
+    network = {field: value for field, value in stored["network"].items() if field != "name"}
+    return {**stored, "network": network}
+
+
 def check_same(where: Path, stored: Any, wanted: Mapping[str, Any]) -> None:
     """Raise InputError that names every field in which a stored training is another than the wanted one."""
-    different = list(differences(stored, wanted))
+    different = list(differences(_nameless(stored), wanted))
     if different:
         raise InputError(f"{where} belongs to another training; it differs in {'; '.join(different)}")
 

@@ -12,9 +12,10 @@ moving averages are those of the first process; torch hands them to the others b
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -25,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from scalesearch.errors import InputError
 
 T = TypeVar("T")
+PATIENCE = timedelta(days=2)  # of those that wait for a data set to be decoded
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,31 @@ class Ranks:
         said = [value]
         dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
         return said[0]
+
+    def in_turn(self, prepare: Callable[[], T]) -> T:
+        """Return what `prepare` returns: the first process of each machine fills the caches, then the others.
+
+        Where it fails in one of them, that one's error is raised there and InputError in the others.
+        """
+        if self.world == 1:
+            return prepare()
+        group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        assert isinstance(group, dist.ProcessGroup)  # this process is one of its members
+        found = list[T]()
+        for leading in (True, False):
+            failed = None
+            if (local_rank() == 0) is leading:
+                try:
+                    found.append(prepare())
+                except BaseException as error:  # the others wait for this one, whatever it ends with
+                    failed = error
+            said = torch.tensor(float(failed is not None))
+            dist.all_reduce(said, group=group)
+            if failed is not None:
+                raise failed
+            if said > 0:
+                raise InputError("the training cannot begin: another of its processes says why")
+        return found[0]
 
     def parallel(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Return a module with the same parameters whose gradients are averages over the processes."""

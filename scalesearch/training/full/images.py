@@ -23,6 +23,7 @@ from torchvision.transforms.v2.functional import resize
 from scalesearch.errors import InputError
 from scalesearch.training.augment import Order, draw_shifts, shift, stream_seed
 from scalesearch.training.data import DataSet, Split
+from scalesearch.training.full.parts import divided
 from scalesearch.training.full.recipe import MAGNITUDES, FullRecipe, Setting
 
 Size = tuple[int, int]
@@ -183,12 +184,14 @@ class TrainImages:
         mean, std: (3,), in units of pixels scaled to [0, 1].
         workers: processes that prepare batches, started once and kept; 0 prepares them here.
         rank, world: which process this is, of how many.
+        least: images that each part must have, see `parts.divided`.
 
     Attributes:
+        batch: images that a step shows, over all processes and parts.
         steps: optimizer steps an epoch; what is left of the images is dropped, unless all of them are fewer
             than a batch: then they are one.
 
-    InputError where the batch cannot be divided evenly, or the padding is not below the images' side.
+    InputError where the batch cannot be divided so, or the padding is not below the images' side.
     """
 
     def __init__(
@@ -202,16 +205,16 @@ class TrainImages:
         workers: int = 0,
         rank: int = 0,
         world: int = 1,
+        least: int = 1,
     ) -> None:
-        parts = world * recipe.accumulate
-        batch = _step_images(len(data.train), recipe, world)
+        batch, part = sizes = divided(len(data.train), recipe, world, least)
         if recipe.crop_padding >= data.resolution:
             raise InputError(
                 f"crop_padding must be below the images' {data.resolution} px, but got {recipe.crop_padding}"
             )
-        self.steps = len(data.train) // batch
+        self.steps, self.batch = len(data.train) // batch, part * world * recipe.accumulate
         self._accumulate, self._rank, self._world = recipe.accumulate, rank, world
-        self._parts = _Parts(data, recipe, seed, mean, std, (batch, batch // parts))
+        self._parts = _Parts(data, recipe, seed, mean, std, sizes)
         self._plan = _Plan()
         self._loader = self._started(workers) if workers else None
 
@@ -254,20 +257,6 @@ class TrainImages:
 
     def __exit__(self, *_error: Any) -> None:
         self.close()
-
-
-def _step_images(images: int, recipe: FullRecipe, world: int) -> int:
-    parts = world * recipe.accumulate
-    if recipe.batch_size % parts:
-        raise InputError(
-            f"batch_size must be a multiple of processes times accumulated parts, "
-            f"but got {recipe.batch_size} for {world} x {recipe.accumulate}"
-        )
-    if images < parts:
-        raise InputError(
-            f"each of {parts} parts of a batch needs an image, but there are {images} to train on"
-        )
-    return min(images, recipe.batch_size)
 
 
 def evaluation_batches(

@@ -19,6 +19,7 @@ from scalesearch.training.full.checkpoint import CHECKPOINT
 from scalesearch.training.full.distributed import ALONE, Ranks
 from scalesearch.training.full.evaluate import Score
 from scalesearch.training.full.logs import Logs
+from scalesearch.training.full.parts import divided, smaller
 from scalesearch.training.full.result import Seen, Status, Trained, Weights
 from scalesearch.training.full.steps import FullTraining
 from scalesearch.training.full.task import Task
@@ -75,12 +76,15 @@ def train_fully(
     def attempt() -> Trained:
         training = FullTraining(task, ranks)
         with training.images:
-            return _Course(training, folder, own, should_stop, on_progress, every).run()
+            course = _Course(training, folder, own, should_stop, on_progress, every)
+            ended = within_memory(course.run)
+            return course.too_large(ended) if isinstance(ended, OutOfMemory) else ended
 
     with _surroundings(task.device):
         ended = within_memory(attempt)
     if isinstance(ended, OutOfMemory):
-        return Trained("failed", reason=_too_large(task, ranks, ended), peak_memory=peak_memory(task.device))
+        reason = f"out of memory before the first step: the network needs a larger device ({ended.message})"
+        return Trained("failed", reason, peak_memory=peak_memory(task.device))
     return ended
 
 
@@ -91,15 +95,6 @@ def _surroundings(device: torch.device) -> Iterator[None]:
         torch.cuda.reset_peak_memory_stats(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
-
-
-def _too_large(task: Task, ranks: Ranks, ended: OutOfMemory) -> str:
-    recipe = task.recipe
-    each = recipe.batch_size // (recipe.accumulate * ranks.world)
-    parts = (n for n in range(recipe.accumulate + 1, each * recipe.accumulate + 1))
-    fit = next((n for n in parts if recipe.batch_size % (n * ranks.world) == 0), None)
-    help_ = "a smaller --resolution" if fit is None else f"--accumulate {fit}"
-    return f"out of memory with {each} images at once: {help_} takes less ({ended.message})"
 
 
 class _Course:
@@ -125,6 +120,9 @@ class _Course:
         if training.ranks.first_says((self.folder / CHECKPOINT).exists()):
             training.load(self.folder / CHECKPOINT)
         self.logs.begin(training.state.rows)
+        ended = self._end_of_epoch() if training.unevaluated else None
+        if ended is not None:
+            return ended
         while training.state.step < training.steps:
             ended = self._epoch()
             if ended is not None:
@@ -140,19 +138,27 @@ class _Course:
                 return self._stop()
             training.step(parts)
             self.on_progress(self._seen())
-            if training.state.step % self.look_every == 0 or training.state.step == end:
+            # The epoch's end is checkpointed after its evaluation, which a kill would otherwise lose.
+            if training.state.step % self.look_every == 0 and training.state.step < end:
                 broken = training.look()
                 if broken is not None:
                     return self._broken("loss", broken)
                 if time.monotonic() - self.saved >= self.every:
                     self._save()
-        return self._evaluate()
+        return self._end_of_epoch()
+
+    def _end_of_epoch(self) -> Trained | None:
+        broken = self.training.look()
+        return self._evaluate() if broken is None else self._broken("loss", broken)
 
     def _seen(self) -> Seen:
         training, state = self.training, self.training.state
         epoch = (state.step - 1) // training.images.steps + 1
         return Seen(
-            epoch, training.recipe.epochs, state.step * training.batch, training.steps * training.batch
+            epoch,
+            training.recipe.epochs,
+            state.step * training.images.batch,
+            training.steps * training.images.batch,
         )
 
     def _evaluate(self) -> Trained | None:
@@ -210,6 +216,19 @@ class _Course:
             f"step {step + 1} of {training.images.steps}",
         )
 
+    def too_large(self, ended: OutOfMemory) -> Trained:
+        """Return what the training came to where the memory did not suffice; the best epoch is kept."""
+        training = self.training
+        recipe, world, images = training.recipe, training.ranks.world, len(training.task.data.train)
+        part = divided(images, recipe, world, training.least).part
+        fit = smaller(images, recipe, world, training.least)
+        help_ = "a smaller --resolution" if fit is None else f"--accumulate {fit}"
+        return self._ended(
+            "failed",
+            f"out of memory with {part} images at once: {help_} takes less and begins a new training, "
+            f"in another --out or in the default folder ({ended.message})",
+        )
+
     def _finish(self) -> Trained:
         """Evaluate the best network where nothing was chosen by; the test images are read here alone."""
         training, data = self.training, self.training.task.data
@@ -242,6 +261,7 @@ class _Course:
             select=None if best is None else _score(best),
             weights=self._best_weights() if training.ranks.first and best is not None else None,
             steps=training.state.step,
+            images=training.state.step * training.images.batch,
             seconds=training.seconds(),
             peak_memory=peak_memory(training.device),
             mean=tuple(training.mean.tolist()),

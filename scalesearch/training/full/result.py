@@ -34,7 +34,8 @@ class Trained:
             chosen by, of complete trainings; test is None where the data have no such part.
         weights, last: of the best and of the last epoch's network, on the CPU, named as in `build`; in the
             first process.
-        steps, seconds: taken, former calls included. peak_memory: in bytes, of this process.
+        steps, images, seconds: taken, shown and needed, former calls included.
+        peak_memory: in bytes, of this process.
         mean, std: (3,), that inputs are normalised by, in units of pixels scaled to [0, 1].
         source, loaded, left_out: where the first weights came from, and which tensors of them.
     """
@@ -49,6 +50,7 @@ class Trained:
     weights: Weights | None = field(default=None, repr=False)
     last: Weights | None = field(default=None, repr=False)
     steps: int = 0
+    images: int = 0
     seconds: float = 0.0
     peak_memory: int = 0
     mean: tuple[float, ...] = ()

@@ -21,13 +21,14 @@ from scalesearch.training.full import checkpoint
 from scalesearch.training.full.average import moving_average
 from scalesearch.training.full.distributed import Ranks
 from scalesearch.training.full.evaluate import AT_ONCE, Score, score
-from scalesearch.training.full.images import TrainImages, statistics
+from scalesearch.training.full.images import IMAGENET, TrainImages, statistics
 from scalesearch.training.full.optimizer import Optimizers
 from scalesearch.training.full.recipe import Setting
 from scalesearch.training.full.task import Task
 from scalesearch.training.full.transfer import (
     apply_freeze,
     keep_frozen,
+    least_images,
     parameter_groups,
     parse_freeze,
     starting,
@@ -60,11 +61,32 @@ class State:
     seconds: float = 0.0
 
 
+def check_beginning(task: Task, ranks: Ranks) -> None:
+    """Raise InputError where weights, `freeze` or the batch's division keep a training from beginning."""
+    module = starting(task.regularised(), task.weights, seed=task.seed).module
+    apply_freeze(module, parse_freeze(task.freeze, task.network), norms=task.recipe.norm_eval)
+    _images(task, ranks, least_images(module), *IMAGENET, workers=0)
+
+
+def _images(task: Task, ranks: Ranks, least: int, mean: Tensor, std: Tensor, *, workers: int) -> TrainImages:
+    return TrainImages(
+        task.data,
+        task.recipe,
+        seed=task.seed,
+        mean=mean,
+        std=std,
+        workers=workers,
+        rank=ranks.rank,
+        world=ranks.world,
+        least=least,
+    )
+
+
 class FullTraining:
     """One training from its first weights, in one of the ranks's processes.
 
     Attributes:
-        batch: images of the last step, over all processes; small data have fewer than the recipe's batch.
+        least: images that each part of a batch must have.
     """
 
     def __init__(self, task: Task, ranks: Ranks) -> None:
@@ -80,19 +102,10 @@ class FullTraining:
         self.scaler = GradScaler(self.device.type, enabled=self.recipe.amp == "fp16")
         self.optimizers = Optimizers(self.model, groups, self.recipe, self.scaler)
         self.average = moving_average(self.model, self.recipe.ema_decay) if self.recipe.ema_decay else None
-        self.images = TrainImages(
-            task.data,
-            self.recipe,
-            seed=task.seed,
-            mean=self.mean,
-            std=self.std,
-            workers=task.loader_workers,
-            rank=ranks.rank,
-            world=ranks.world,
-        )
+        self.least = least_images(self.model)
+        self.images = _images(task, ranks, self.least, self.mean, self.std, workers=task.loader_workers)
         self.state = State(self._no_losses())
         self.parallel = ranks.parallel(self.model, self.device)
-        self.batch = self.recipe.batch_size
         self._began = time.perf_counter()
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
@@ -113,6 +126,11 @@ class FullTraining:
     def epoch(self) -> int:
         """The epoch that the next step belongs to, from 0."""
         return self.state.step // self.images.steps
+
+    @property
+    def unevaluated(self) -> bool:
+        """Whether the last step ended an epoch that has not been evaluated."""
+        return self.state.step == (len(self.state.rows) + 1) * self.images.steps
 
     @property
     def evaluated(self) -> nn.Module:
@@ -155,7 +173,6 @@ class FullTraining:
                 loss = self._loss(x, targets) / count
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        self.batch = len(targets) * count * self.ranks.world
         self.optimizers.update()
         if self.average is not None:
             self.average.update_parameters(self.model)
@@ -219,7 +236,7 @@ class FullTraining:
             "train_loss": state.loss / steps,
             "select_loss": select.loss,
             "select_accuracy": select.accuracy,
-            "images_per_second": steps * self.batch / max(seconds - before, 1e-9),
+            "images_per_second": steps * self.images.batch / max(seconds - before, 1e-9),
             "seconds": seconds,
         }
         state.rows.append(row)
@@ -245,11 +262,14 @@ class FullTraining:
 
     def load(self, path: Path) -> None:
         """Continue from a checkpoint; InputError where it is damaged or another training's."""
-        stored = checkpoint.read(path, self.key, self.device)
+        # By way of the host: the device need not hold it twice. The state first: where the device's memory
+        # does not suffice for the rest, what is known of the training still is.
+        stored = checkpoint.read(path, self.key, torch.device("cpu"))
+        self.state = State(**stored["state"])
+        self.state.losses = self.state.losses.to(self.device)
         self.model.load_state_dict(stored["model"])
         self.optimizers.load_state_dict(stored["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(stored["average"])
         self.scaler.load_state_dict(stored["scaler"])
-        self.state = State(**stored["state"])
         self._began = time.perf_counter()

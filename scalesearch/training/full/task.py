@@ -14,6 +14,7 @@ from scalesearch.architecture.network import Network
 from scalesearch.errors import InputError
 from scalesearch.training.data import DataSet
 from scalesearch.training.full.recipe import FullRecipe
+from scalesearch.training.full.transfer import TORCHVISION
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,13 @@ class Task:
             raise InputError("amp: fp16 needs a CUDA device, a CPU trains in bf16 or without (off)")
 
     def key(self, world: int) -> dict[str, Any]:
-        """Return what a checkpoint must agree on to be continued, as plain data."""
+        """Return what a checkpoint must agree on to be continued, as plain data.
+
+        The network's name is not part of it: it may be that of a run's folder, which can be renamed.
+        """
+        document = to_document(self.network)
         return {
-            "network": to_document(self.network),
+            "network": {field: value for field, value in document.items() if field != "name"},
             "recipe": _plain(asdict(self.recipe)),
             "data": self.data.fingerprint,
             "seed": self.seed,
@@ -68,8 +73,11 @@ def _plain(value: Any) -> Any:
 
 def _identity(weights: str | Path | None) -> str | None:
     """Return what tells trained weights from others: a source's name, else the hash of the content."""
-    if weights is None or not Path(weights).exists():
-        return None if weights is None else str(weights)
+    if weights is None:
+        return None
+    # torchvision's are meant even where the current folder has something of that name.
+    if weights == TORCHVISION or not Path(weights).exists():
+        return str(weights)
     path = Path(weights)
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     return sha256(b"".join(sha256(file.read_bytes()).digest() for file in files)).hexdigest()

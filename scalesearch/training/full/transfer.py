@@ -161,6 +161,16 @@ def apply_freeze(module: nn.Module, freeze: Freeze, *, norms: bool = False) -> N
             part.requires_grad_(False)
 
 
+def least_images(module: nn.Module) -> int:
+    """Return how many images each part of a batch must have: 2 for batch norms that are trained, else 1.
+
+    To be asked after `apply_freeze`.
+    """
+    norms = (part for part in module.modules() if isinstance(part, _NORMS))
+    trained = any(parameter.requires_grad for norm in norms for parameter in norm.parameters())
+    return 2 if trained else 1
+
+
 def keep_frozen(module: nn.Module) -> None:
     """Put what is wholly frozen into eval mode; to be called after every `module.train()`.
 

@@ -131,6 +131,11 @@ def test_the_table_to_save_is_the_runs_without_choices_and_networks():
     assert list(saved["number"]) == [0, 1]
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_run_without_a_finished_trial_has_a_table_too(kept):
+    assert len(pd.read_parquet(io.BytesIO(parquet([], documents=kept)))) == 0
+
+
 def test_the_first_screen_says_whether_the_run_goes_on_and_which_trials_were_pruned():
     counts = {"complete": 12, "pruned": 8, "failed": 0, "repeated": 1000, "interrupted": 1}
     told = summary_from_report(report([], ended_by="time") | {"trials": counts}, [])

@@ -141,7 +141,7 @@ def parquet(trials: Iterable[TrialRecord], *, documents: bool = True) -> bytes:
     Without `documents` it lacks the columns of choices and networks, which are most of it.
     """
     table, whole = io.BytesIO(), frame(trials)
-    kept = whole if documents else whole.drop(columns=[*DOCUMENTS])
+    kept = whole if documents else whole.drop(columns=[*DOCUMENTS], errors="ignore")  # no trials, no columns
     kept.to_parquet(table, index=False, compression="zstd")
     return table.getvalue()
 

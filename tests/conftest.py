@@ -1,6 +1,7 @@
 """What every test may use: the real data, and the rule that in CI nothing is skipped."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,17 @@ def _browser_set_back(request):
         from browser import reset
 
         reset(request.getfixturevalue("chrome"))
+
+
+@pytest.fixture(autouse=True)
+def _process_set_back():
+    """A command that runs within a test prepares its process for training: flushed denormals, threads."""
+    threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
+        if threads is not None:
+            sys.modules["torch"].set_num_threads(threads)
 
 
 @pytest.fixture

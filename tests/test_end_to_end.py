@@ -22,6 +22,7 @@ import importlib.util, json, sys
 import numpy as np, onnxruntime, torch
 from PIL import Image
 from safetensors.torch import load_file
+from torchvision.transforms.v2.functional import resize
 
 about = json.load(open("model.json"))
 spec = importlib.util.spec_from_file_location("network", "network.py")
@@ -29,9 +30,9 @@ network = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(network)
 module = getattr(network, about["class"])().eval()
 module.load_state_dict(load_file("weights.safetensors"))
-side = about["resolution"][0]
-images = [np.asarray(Image.open(name).convert("RGB").resize((side, side), 3)) for name in sys.argv[1:]]
-pixels = np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / 255
+images = np.stack([np.asarray(Image.open(name).convert("RGB")) for name in sys.argv[1:]])
+stored = torch.from_numpy(images).permute(0, 3, 1, 2)  # as large as the data that was trained on
+pixels = resize(stored, about["resolution"], antialias=True).numpy().astype(np.float32) / 255
 mean, std = (np.array(about[name], np.float32).reshape(1, 3, 1, 1) for name in ("mean", "std"))
 inputs = (pixels - mean) / std
 with torch.no_grad():

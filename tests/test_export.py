@@ -258,7 +258,7 @@ def test_an_untrained_network_says_so_everywhere(tmp_path):
     assert "random initialisation with seed 7" in readme
     assert json.loads((tmp_path / "made" / "model.json").read_text())["trained"] is False
     with safe_open(tmp_path / "made" / "weights.safetensors", "pt") as file:
-        assert file.metadata() == {"trained": "false", "seed": "7"}
+        assert file.metadata() == {"untrained": "random initial weights, seed 7"}
 
 
 def test_initial_weights_are_those_of_the_seed_and_the_callers_generator_is_left_alone(tmp_path):

@@ -199,7 +199,7 @@ class _Writer:
         self._expected = verify.references(module, self._network)
         write_model(self._folder, self._model)
         if self._model.weights is None:
-            said = {"trained": "false", "seed": str(self._seed)}
+            said = {"untrained": f"random initial weights, seed {self._seed}"}
             replace_file(self._folder / WEIGHTS, save_tensors(self._state, said))
         self._source = source(self._network)
         self._put(SOURCE, self._source)

@@ -21,6 +21,7 @@ from scalesearch.errors import InputError
 from scalesearch.files import replace_file
 from scalesearch.handover.source import class_name
 from scalesearch.training.build import build
+from scalesearch.training.checkpoint import STATISTICS
 
 NETWORK, WEIGHTS, ABOUT = "network.yaml", "weights.safetensors", "model.json"
 _LARGEST_ABOUT = 5_000_000  # characters
@@ -133,8 +134,8 @@ def read_statistics(path: Path) -> tuple[Statistics, Statistics]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            said = file.metadata() or {}
-        mean, std = (tuple(float(value) for value in json.loads(said[name])) for name in ("mean", "std"))
+            said = json.loads((file.metadata() or {})[STATISTICS])
+        mean, std = (tuple(float(value) for value in said[name]) for name in ("mean", "std"))
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: no readable safetensors file: {error}") from error
     except (KeyError, ValueError, TypeError, RecursionError) as error:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from scalesearch.files import replace_file
 
+STATISTICS = "statistics"  # of the inputs, in a file of weights
 EVERY = 60.0  # seconds between the checkpoints of a training that nobody stops
 _PARTS = {"key", "model", "optimizers", "average", "state"}
 
@@ -54,6 +55,6 @@ def write_weights(path: Path, model: nn.Module, mean: Tensor, std: Tensor) -> No
     weights, in units of pixels scaled to [0, 1], since weights mean nothing without them.
     """
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    said = {"mean": mean, "std": std}
-    metadata = {name: json.dumps((values.flatten() / 255).tolist()) for name, values in said.items()}
-    replace_file(path, save_tensors(tensors, metadata))
+    said = {name: (values.flatten() / 255).tolist() for name, values in (("mean", mean), ("std", std))}
+    # One entry: safetensors writes several in no order, and equal trainings give equal files.
+    replace_file(path, save_tensors(tensors, {STATISTICS: json.dumps(said)}))

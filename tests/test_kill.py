@@ -230,6 +230,18 @@ def test_a_driver_killed_in_the_middle_of_a_write_loses_that_line_at_most(tmp_pa
     check_same(tmp_path, undisturbed)
 
 
+def test_a_kill_after_the_last_rungs_are_decided_does_not_write_the_decision_twice(tmp_path, undisturbed):
+    events = [json.loads(line) for line in (undisturbed / RECORD).read_text().splitlines()]
+    closed = [at for at, event in enumerate(events) if event.get("closing")]
+    assert closed
+    process = begin(drive_dying, tmp_path, closed[-1] + 1, 0)
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert promoted(tmp_path) == promoted(undisturbed)
+    drive(tmp_path)
+    check_same(tmp_path, undisturbed)
+
+
 def test_no_training_outlives_its_driver(tmp_path):
     process = begin(drive_sleeping, tmp_path)
     while len(list(tmp_path.glob("work/*.begun"))) < 2:  # then they sleep, and would hear of nothing

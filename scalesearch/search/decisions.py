@@ -34,6 +34,7 @@ class Decisions:
         self._entries: dict[tuple[int, int], Entry] = {}
         self._settled = 0
         self._known_results: list[TrialRecord] = []  # what the last decision rested on
+        self._closed: set[tuple[int, int, tuple[int, ...]]] = set()  # closing promotions in the record
 
     def restore(self, results: Results) -> list[TrialRecord]:
         """Take up the recorded decisions again and return the trainings that have no result yet."""
@@ -44,7 +45,9 @@ class Decisions:
                 trial = self._proposals.restore(*asked, results.get((number, 0)))
                 self._candidates[trial.number] = trial
                 self._order.append((trial.number, 0))
-            elif event["event"] == "promoted" and not event["closing"]:
+            elif event["event"] == "promoted" and event["closing"]:
+                self._closed.add((event["number"], event["rung"], tuple(event["among"])))
+            elif event["event"] == "promoted":
                 self._order.append((event["number"], event["rung"]))
         return [self._training(*at) for at in self._order if at not in results]
 
@@ -81,7 +84,10 @@ class Decisions:
         known = [results[at] for at in ordered]
         found = [p for p in self._promotions(known) if (p.number, p.rung) not in results]
         for promotion in found:
-            self._append(promotion, closing=True)
+            own = promotion.number, promotion.rung, tuple(promotion.among)
+            if own not in self._closed:  # else a call that was killed before the training's end wrote it
+                self._closed.add(own)
+                self._append(promotion, closing=True)
         return [self._training(promotion.number, promotion.rung) for promotion in found]
 
     def _append(self, promotion: Promotion, *, closing: bool) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -20,8 +20,8 @@ from scalesearch.architecture.network import Network
 from scalesearch.errors import InputError
 from scalesearch.files import replace_file
 from scalesearch.handover.source import class_name
+from scalesearch.training import checkpoint
 from scalesearch.training.build import build
-from scalesearch.training.checkpoint import STATISTICS
 
 NETWORK, WEIGHTS, ABOUT = "network.yaml", "weights.safetensors", "model.json"
 _LARGEST_ABOUT = 5_000_000  # characters
@@ -133,8 +133,7 @@ def read_statistics(path: Path) -> tuple[Statistics, Statistics]:
     Raises InputError where the file says nothing of them, as those of early versions.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            said = json.loads((file.metadata() or {})[STATISTICS])
+        said = checkpoint.read_statistics(path)
         mean, std = (tuple(float(value) for value in said[name]) for name in ("mean", "std"))
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: no readable safetensors file: {error}") from error

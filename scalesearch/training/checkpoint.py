@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
@@ -58,3 +59,13 @@ def write_weights(path: Path, model: nn.Module, mean: Tensor, std: Tensor) -> No
     said = {name: (values.flatten() / 255).tolist() for name, values in (("mean", mean), ("std", std))}
     # One entry: safetensors writes several in no order, and equal trainings give equal files.
     replace_file(path, save_tensors(tensors, {STATISTICS: json.dumps(said)}))
+
+
+def read_statistics(path: Path) -> dict[str, list[float]]:
+    """Return `mean` and `std` as `write_weights` kept them; empty where the file says nothing of them.
+
+    Raises safetensors' own error, OSError or ValueError where it cannot be read.
+    """
+    with safe_open(path, framework="pt") as file:
+        said = (file.metadata() or {}).get(STATISTICS)
+    return {} if said is None else dict(json.loads(said))

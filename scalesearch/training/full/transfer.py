@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -16,6 +16,7 @@ from scalesearch.architecture.network import Network
 from scalesearch.errors import InputError
 from scalesearch.training.augment import stream_seed
 from scalesearch.training.build import build
+from scalesearch.training.checkpoint import read_statistics
 from scalesearch.training.full.images import IMAGENET
 from scalesearch.training.full.recipe import FullRecipe
 from scalesearch.training.weights import pretrained
@@ -136,8 +137,7 @@ def _left_out(file: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, 
 
 def _statistics(file: Path) -> tuple[Tensor | None, Tensor | None]:
     """Return what the file itself says of its inputs, else the model's description beside it."""
-    with safe_open(file, framework="pt") as opened:
-        said = {name: json.loads(text) for name, text in (opened.metadata() or {}).items() if name in _SAID}
+    said: dict[str, Any] = read_statistics(file)
     about = file.with_name(_ABOUT)
     if not said and about.is_file():
         said = dict(json.loads(about.read_text(encoding="utf-8")))

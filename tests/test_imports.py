@@ -7,21 +7,22 @@ from importlib.metadata import version
 import pytest
 
 HEAVY = ("torch", "optuna", "plotly", "pandas", "scipy", "sklearn")
+HEAVIER = ("torchvision", "sympy", "sklearn", "scipy.stats", "scipy.optimize", "triton")  # beside torch
 
 
-def loaded(code):
-    """Run code in a fresh interpreter and return which heavy packages it has loaded."""
-    report = f"\nimport sys; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+def loaded(code, names=HEAVY):
+    """Run code in a fresh interpreter and return which of some modules it has loaded."""
+    report = f"\nimport sys; print(*[name for name in {names!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1].split()
 
 
-def command(*arguments):
+def command(*arguments, code=0):
     return (
         f"import sys; sys.argv = ['scalesearch', *{arguments!r}]\n"
         "from scalesearch.cli import main\n"
         "try: main()\n"
-        "except SystemExit as end: assert not end.code, end.code"
+        f"except SystemExit as end: assert (end.code or 0) == {code}, end.code"
     )
 
 
@@ -42,6 +43,16 @@ def test_light_parts_load_nothing_heavy(code):
     assert loaded(code) == []
 
 
+@pytest.mark.parametrize("module", ["definition", "session", "best", "train_session", "target"])
+def test_what_commands_that_train_begin_with(module):
+    """Loading torchvision takes three times as long as torch, also where a name is unknown."""
+    assert loaded(f"import scalesearch.cli.{module}", HEAVIER) == []
+
+
+def test_an_error_of_run_is_answered_with_no_more():
+    assert loaded(command("run", "--budget-flops", "1e8", "--device", "gpu", code=2), HEAVIER) == []
+
+
 def test_the_version_is_the_installed_one():
     asked = [sys.executable, "-m", "scalesearch", "--version"]
     told = subprocess.run(asked, capture_output=True, text=True, check=True)
@@ -50,6 +61,7 @@ def test_the_version_is_the_installed_one():
 
 def test_the_check_itself_sees_what_is_loaded():
     assert "pandas" in loaded("import pandas")
+    assert "sympy" in loaded("import torchvision", HEAVIER)
 
 
 def test_public_names_are_complete_and_sorted():

@@ -237,6 +237,8 @@ def test_a_run_on_real_digits_keeps_the_limit_and_goes_on_without_measuring(tmp_
         "digits",
         "--workers",
         "2",
+        "--export",
+        "network",
         "--out",
         "run",
     ]

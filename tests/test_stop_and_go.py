@@ -14,7 +14,7 @@ from scalesearch.search.engines.local import LocalEngine
 from scalesearch.search.store import RECORD
 from scalesearch.search.study import Finals, Limits
 
-RUN = ["run", "--budget-flops", "1e8", "--data", "digits", "--workers", "2", "--json"]
+RUN = ["run", "--budget-flops", "1e8", "--data", "digits", "--workers", "2", "--export", "network", "--json"]
 STUDY = "name: tiny\nrungs: {rungs}\nfinals: {{candidates: {candidates}, seeds: 1}}\n"
 
 

@@ -152,7 +152,7 @@ def small_disk(tmp_path):
 
 
 ASKED = ["-W", "error", "-m", "scalesearch", "run", "--budget-flops", "1e8", "--data", "digits"]
-ASKED += ["--workers", "2", "--trials", "2"]
+ASKED += ["--workers", "2", "--trials", "2", "--export", "network"]
 
 
 def complaint(done):

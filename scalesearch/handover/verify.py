@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from scalesearch.architecture.layers import Cost
 from scalesearch.architecture.network import Network
@@ -86,6 +85,8 @@ def agreements(
 
 def counted(module: nn.Module, network: Network) -> Cost:
     """Count a module, on the meta device: torch's counter of operations, its parameters, its convolutions."""
+    from torch.utils.flop_counter import FlopCounterMode  # loads a compiler, too
+
     outputs: list[int] = []
 
     def note(_module: nn.Module, _inputs: object, output: Tensor) -> None:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
 
 from scalesearch.errors import InputError
 from scalesearch.search.powerlaw import descend
@@ -97,6 +96,8 @@ class Law:
         )
 
     def _interval(self, values: Floats) -> tuple[float, float]:
+        from scipy.stats import norm, t  # a second to load: a page without a law needs none of it
+
         # The expanded percentile interval: few trainings make a plain one too narrow (Hesterberg 2015).
         freedom = self.n - 3
         quantile = float(t.ppf((1 + self.level) / 2, freedom)) * math.sqrt(self.n / freedom)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import f as f_distribution
+from scipy.special import fdtri
 
 from scalesearch.errors import InputError
 from scalesearch.search.quadratic import AXES, Coordinates, hull, lowest, terms
@@ -183,7 +183,7 @@ def fit_surface(
         coordinates=coordinates,
         fit=fit,
         covariance=variance * inverse,
-        reach=math.sqrt(free * float(f_distribution.ppf(level, free, freedom))),
+        reach=math.sqrt(free * float(fdtri(free, freedom, level))),
     )
 
 
@@ -227,7 +227,7 @@ def _noise(left: Floats, coefficients: int, losses: list[tuple[float, ...]]) -> 
     freedom = len(left) - coefficients
     found = float(left @ left) / freedom
     seeds, own = seed_variance(losses)
-    if own == 0 or found > seeds * float(f_distribution.ppf(0.9, freedom, own)):
+    if own == 0 or found > seeds * float(fdtri(freedom, own, 0.9)):
         return found, freedom
     return (freedom * found + own * seeds) / (freedom + own), freedom + own
 

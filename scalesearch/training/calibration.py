@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 
 from scalesearch.architecture.layers import Cost
 from scalesearch.architecture.network import Head, Network, Stage, Stem
@@ -128,6 +127,8 @@ def _scaled(network: Network, scale: float) -> Network:
 
 def fit_speed(costs: Sequence[Cost], seconds: Sequence[float], batch: int) -> SpeedModel:
     """Fit the model to measured seconds an image; relative errors count, no coefficient is negative."""
+    from scipy.optimize import nnls  # half a second to load; most calls find a fitted model
+
     rows = [[1.0, cost.activations, cost.flops, cost.params / batch] for cost in costs]
     scaled = np.array(rows) / np.array(seconds)[:, None]
     # Columns of one size: their units differ by ten orders of magnitude.

@@ -11,7 +11,6 @@ from http.client import HTTPException
 from typing import Any, NamedTuple
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from scalesearch.architecture.network import Network
@@ -103,10 +102,12 @@ def pretrained(network: Network, *, name: str) -> Pretrained:
 
 
 def _published(name: str) -> Any:
+    from torchvision import models  # here, since it takes longer to load than all else of a command
+
     own = name.removesuffix("_1.0")  # torchvision does not name MobileNetV2's width multiplier
-    if own not in torchvision.models.list_models(module=torchvision.models):
+    if own not in models.list_models(module=models):
         raise InputError(f"torchvision has no classification network called {own!r}")
-    return next(iter(torchvision.models.get_model_weights(own)))
+    return next(iter(models.get_model_weights(own)))
 
 
 @contextmanager

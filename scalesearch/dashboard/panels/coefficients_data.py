@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from scalesearch.dashboard.describe import scored
 from scalesearch.search.records import TrialRecord
@@ -111,6 +110,8 @@ def shares_of(multipliers: Iterable[Triple]) -> Floats:
 
 def midranks(values: Sequence[float]) -> list[float]:
     """Return the rank of each value from 0 to 1, (rank - 1/2) / n: 1/2 is the median; ties are equal."""
+    from scipy.stats import rankdata  # a second to load, for the pages alone
+
     ranks: list[float] = ((rankdata(values) - 0.5) / max(1, len(values))).tolist()
     return ranks
 

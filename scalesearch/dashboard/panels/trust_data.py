@@ -8,8 +8,6 @@ from math import atanh, isfinite, sqrt, tanh
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from scipy.stats import norm, spearmanr
-
 from scalesearch.dashboard.describe import NAMES, rung_text
 from scalesearch.search.ranking import FEWEST_NETWORKS, rank_agreement
 from scalesearch.search.records import TrialRecord
@@ -196,6 +194,11 @@ def spearman(signal: Sequence[float], truth: Sequence[float]) -> tuple[float, fl
         return found.spearman, found.spearman_low, found.spearman_high
     if len({*signal}) == 1 or len({*truth}) == 1:
         return 0.0, 0.0, 0.0
+    from scipy.stats import (  # a second to load: a page without a trust report needs none of it
+        norm,
+        spearmanr,
+    )
+
     rho = float(spearmanr(signal, truth).statistic)
     if abs(rho) > 1 - 1e-12:
         return rho, rho, rho

@@ -10,15 +10,13 @@ import signal
 import warnings
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
-from torchvision.transforms.v2.functional import resize
 
 from scalesearch.errors import InputError
 from scalesearch.training.augment import Order, draw_shifts, shift, stream_seed
@@ -26,6 +24,11 @@ from scalesearch.training.data import DataSet, Split
 from scalesearch.training.full.parts import divided
 from scalesearch.training.full.recipe import MAGNITUDES, FullRecipe, Setting
 
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
+
+# torchvision takes longer to load than all else together, and most commands that come by here never change an
+# image: functions that do load it.
 Size = tuple[int, int]
 Batch = tuple[Tensor, Tensor]
 
@@ -63,6 +66,13 @@ def _tensor(images: np.ndarray) -> Tensor:
         # A memory-mapped array is read-only; nothing here writes to it.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(images)
+
+
+def _resized(images: Tensor, size: Size) -> Tensor:
+    from torchvision.transforms.v2.functional import resize
+
+    resized: Tensor = resize(images, list(size), antialias=True)
+    return resized
 
 
 def _normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -118,7 +128,7 @@ class _Parts(Dataset[Batch]):
         """Crop and augment image by image where the recipe asks for it; bring all to the size."""
         changes = self._changes(task)
         if not self.recipe.crops:
-            images = resize(images, list(task.size), antialias=True)
+            images = _resized(images, task.size)
         if not changes:
             return images
         changed = []
@@ -130,6 +140,8 @@ class _Parts(Dataset[Batch]):
         return torch.stack(changed)
 
     def _changes(self, task: _Task) -> list[v2.Transform]:
+        from torchvision.transforms import v2
+
         recipe, changes = self.recipe, list[v2.Transform]()
         if recipe.crops:
             area, aspect = recipe.crop_area, recipe.crop_aspect
@@ -142,6 +154,8 @@ class _Parts(Dataset[Batch]):
 
     def _erased(self, x: Tensor, task: _Task, positions: range) -> Tensor:
         if task.setting.random_erasing:
+            from torchvision.transforms import v2
+
             erase = v2.RandomErasing(task.setting.random_erasing, inplace=True)
             for image, position in zip(x, positions, strict=True):
                 _seed(self.seed, _ERASED, task.epoch, position)
@@ -150,6 +164,8 @@ class _Parts(Dataset[Batch]):
 
     def _mixed(self, x: Tensor, labels: Tensor, task: _Task) -> Batch:
         """Mix the images of a part with each other, by one of the ways that are on; smooth the targets."""
+        from torchvision.transforms import v2
+
         targets, setting = F.one_hot(labels, len(self.data.classes)).float(), task.setting
         ways = [
             way(alpha=alpha)
@@ -265,7 +281,7 @@ def evaluation_batches(
     """Yield a split's images in order, whole, resized and normalised, with their labels (n,) int64."""
     for start in range(0, len(split), batch_size):
         part = slice(start, start + batch_size)
-        images = resize(_tensor(split.images[part]), list(size), antialias=True)
+        images = _resized(_tensor(split.images[part]), size)
         yield _normalised(images, mean, std), torch.from_numpy(np.array(split.labels[part]))
 
 

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from processes import in_processes
 from replay import (
     Floats,
     Method,
@@ -45,8 +46,6 @@ from replay import (
     resample,
 )
 from replay_methods import Chosen, ChosenNearest, Fitting, PlainOptuna, Random, Sampled, draw_cloud
-from rich.console import Console
-from rich.progress import track
 from search_figures import RIVALS, first_at_most, interval, print_report, regressions, sign_test
 
 from scalesearch.documents import load_recipe, load_space
@@ -59,6 +58,7 @@ SHARES = (0.25, 0.5, 1.0)  # of the images that half of a pool costs at full len
 METHODS = ("random", "surrogate", "random_nearest", "surrogate_nearest", "tpe", "nsga2", "plain_optuna", "gp")
 LONG = ("random", "tpe", "nsga2", "surrogate")
 Maker = Callable[[View, int], Method]
+Rule = Callable[[Method, Pool], list[Step]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Plan:
 
     Attributes:
         makers: the methods by name. trainings: how many each of those that are replayed may have.
-        seeds: resamples. models: regressions by name.
+        seeds: resamples. models: regressions by name. processes: that share the work, -1 for one a core.
     """
 
     makers: dict[str, Maker]
@@ -75,6 +75,7 @@ class Plan:
     models: dict[str, Any]
     seeds: int
     seed: int
+    processes: int = -1
 
 
 def makers(fitting: Fitting, cloud: Floats, flops: float) -> dict[str, Maker]:
@@ -111,40 +112,46 @@ def pools(table: Table, lengths: Sequence[int], plan: Plan) -> list[Pool]:
     return [resample(table, lengths, one) for one in rng.spawn(plan.seeds)]
 
 
-def made(plan: Plan, name: str, pool: Pool, number: int) -> Method:
-    """Return a method for a pool; what chance does to one of them it does to others like it."""
-    return plan.makers[name](pool.view, derived_seed(plan.seed, number))
-
-
-def short(table: Table, images: int, plan: Plan, console: Console) -> dict[str, Any]:
+def short(table: Table, images: int, plan: Plan) -> dict[str, Any]:
     """Replay every method with trainings of one length; regrets are (seeds, trainings)."""
     drawn = pools(table, [images], plan)
     smallest = min(len(pool) for pool in drawn)
-    found: dict[str, Any] = {}
-    for name, most in plan.trainings.items():
-        began, loss, accuracy, asks = time.process_time(), [], [], []
-        for number, pool in enumerate(track(drawn, name, console=console, transient=True)):
-            method = made(plan, name, pool, number)
-            steps = race(method, pool.loss[images], images, min(most, smallest))
-            both = regrets(incumbents(steps, pool), pool, images)
-            loss.append(both[0])
-            accuracy.append(both[1])
-            asks.append(method.asks / len(steps))
-        trainings = sum(len(regret) for regret in loss)
-        found[name] = {
-            "loss": np.array(loss),
-            "mean_loss": np.cumsum(loss, axis=1) / np.arange(1, len(loss[0]) + 1),
-            "accuracy": np.array(accuracy),
-            "asks_a_training": float(np.mean(asks)),
-            "milliseconds_a_training": 1e3 * (time.process_time() - began) / trainings,
-        }
+    replays = [
+        (name, plan.makers[name], pool, derived_seed(plan.seed, number), images, min(most, smallest))
+        for name, most in plan.trainings.items()
+        for number, pool in enumerate(drawn)
+    ]
+    rows = pd.DataFrame(in_processes(_raced, replays, plan.processes, "one length"))
     at = [n for n in CHECKPOINTS if n <= smallest]
+    found = {name: _stacked(some) for name, some in rows.groupby("name", sort=False)}
     return {
         "images": images,
         "networks": len(table.having(images)),
         "pool": [min(map(len, drawn)), max(map(len, drawn))],
         "trainings": at,
         "methods": {name: summary(name, found, at, plan) for name in found},
+    }
+
+
+def _raced(name: str, make: Maker, pool: Pool, seed: int, images: int, trainings: int) -> dict[str, Any]:
+    """Return the regrets of one method in one pool, and what its proposals took."""
+    began = time.process_time()
+    method = make(pool.view, seed)
+    steps = race(method, pool.loss[images], images, trainings)
+    milliseconds = 1e3 * (time.process_time() - began) / len(steps)
+    loss, accuracy = regrets(incumbents(steps, pool), pool, images)
+    asks = method.asks / len(steps)
+    return {"name": name, "loss": loss, "accuracy": accuracy, "asks": asks, "milliseconds": milliseconds}
+
+
+def _stacked(rows: pd.DataFrame) -> dict[str, Any]:
+    loss = np.stack(rows["loss"])
+    return {
+        "loss": loss,
+        "mean_loss": np.cumsum(loss, axis=1) / np.arange(1, loss.shape[1] + 1),
+        "accuracy": np.stack(rows["accuracy"]),
+        "asks_a_training": float(rows["asks"].mean()),
+        "milliseconds_a_training": float(rows["milliseconds"].mean()),
     }
 
 
@@ -178,7 +185,7 @@ def against(name: str, found: dict[str, Any], measure: str, n: int, seed: int) -
     return sign_test(one - other, seed)
 
 
-def long(table: Table, lengths: Sequence[int], plan: Plan, eta: int, console: Console) -> dict[str, Any]:
+def long(table: Table, lengths: Sequence[int], plan: Plan, eta: int) -> dict[str, Any]:
     """Replay early stopping against images; regrets are at the longest length."""
     drawn = pools(table, lengths, plan)
     first, last = lengths[0], lengths[-1]
@@ -189,12 +196,16 @@ def long(table: Table, lengths: Sequence[int], plan: Plan, eta: int, console: Co
         f"all on {last:,}": partial(_flat, images=last),
         "halving": partial(race_halving, lengths=lengths, eta=eta, images=budgets[-1]),
     }
+    replays = [
+        (f"{name}, {rule}", plan.makers[name], replayed, pool, derived_seed(plan.seed, number), last, budgets)
+        for name in LONG
+        if name in plan.trainings
+        for rule, replayed in rules.items()
+        for number, pool in enumerate(drawn)
+    ]
     found: dict[str, list[Floats]] = {}
-    for name in (name for name in LONG if name in plan.trainings):
-        for number, pool in enumerate(track(drawn, f"{name}, long", console=console, transient=True)):
-            for rule, replayed in rules.items():
-                steps = replayed(made(plan, name, pool, number), pool)
-                found.setdefault(f"{name}, {rule}", []).append(at_images(steps, pool, last, budgets))
+    for name, regret in in_processes(_spent, replays, plan.processes, "several lengths"):
+        found.setdefault(name, []).append(regret)
     base = f"random, all on {last:,}"
     return {
         "lengths": list(lengths),
@@ -214,6 +225,12 @@ def long(table: Table, lengths: Sequence[int], plan: Plan, eta: int, console: Co
             for name, rows in found.items()
         },
     }
+
+
+def _spent(
+    name: str, make: Maker, rule: Rule, pool: Pool, seed: int, length: int, budgets: Sequence[int]
+) -> tuple[str, Floats]:
+    return name, at_images(rule(make(pool.view, seed), pool), pool, length, budgets)
 
 
 def _flat(method: Method, pool: Pool, images: int) -> list[Step]:
@@ -239,6 +256,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--gp-trainings", type=int, default=20, help="of gp, whose asks take seconds")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=-1, help="that share the work; -1: one a core")
     parser.add_argument("--eta", type=int, default=3)
     parser.add_argument("--space", default="mixed", help="that the networks were drawn from")
     parser.add_argument("--recipe", default="proxy", help="that they were trained by")
@@ -256,36 +274,35 @@ def planned(options: argparse.Namespace, frame: pd.DataFrame) -> Plan:
     cloud = draw_cloud(fitting, count, options.seed)
     trainings = {name: options.gp_trainings if name == "gp" else options.trainings for name in names}
     methods, models = makers(fitting, cloud, options.budget_flops), {**MODELS, **RIVALS}
-    return Plan(methods, trainings, models, options.seeds, options.seed)
+    return Plan(methods, trainings, models, options.seeds, options.seed, options.processes)
 
 
 def reported(table: Table, plan: Plan, eta: int) -> dict[str, Any]:
     """Return every figure of a replay; early stopping is replayed where there is more than one length."""
-    console, lengths = Console(stderr=True), sorted(table.outcomes)
+    lengths = sorted(table.outcomes)
     report: dict[str, Any] = {
         "schema": 1,
         "networks": len(table.view.params),
         "seeds": plan.seeds,
         "seed": plan.seed,
-        "regressions": regressions(table, lengths[0], plan.seed, plan.models),
-        "short": short(table, lengths[0], plan, console),
+        "regressions": regressions(table, lengths[0], plan.seed, plan.models, plan.processes),
+        "short": short(table, lengths[0], plan),
     }
     if len(lengths) > 1:
-        report["long"] = long(table, [lengths[0], lengths[-1]], plan, eta, console)
+        report["long"] = long(table, [lengths[0], lengths[-1]], plan, eta)
     return report
 
 
 def main() -> int:
     options = parse()
-    began, wall = time.process_time(), time.perf_counter()
+    began = time.perf_counter()
     frame = read_survey(options.table)
     table = read_table(frame)
     report = reported(table, planned(options, frame), options.eta)
     report |= {
         "table": options.table.name,
         "trainings": len(frame),
-        "cpu_seconds": time.process_time() - began,
-        "seconds": time.perf_counter() - wall,
+        "seconds": time.perf_counter() - began,
     }
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

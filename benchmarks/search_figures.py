@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from processes import in_processes
 from replay import Floats
 from replay import Table as Recorded
 from rich.console import Console
@@ -23,7 +24,8 @@ from scalesearch.search.surrogate import standardised
 
 RESAMPLES = 9999
 TREES = 100
-FOLDS = 20
+FOLDS = 10
+TINY = 1e-9  # a feature that deviates less is constant
 
 
 def _gp_ard(x: Floats, y: Floats) -> Any:
@@ -61,30 +63,40 @@ def first_at_most(regret: Floats, level: float) -> int | None:
     return int(reached[0]) + 1 if len(reached) else None
 
 
-def regressions(table: Recorded, images: int, seed: int, models: Mapping[str, Any]) -> dict[str, Any]:
+def regressions(
+    table: Recorded, images: int, seed: int, models: Mapping[str, Any], processes: int
+) -> dict[str, Any]:
     """Return how well models, by name, predict losses that they were not shown; each is (x, y) -> fitted."""
     rows = table.having(images)
     x = table.view.features[rows]
     y = standardised(np.array([np.mean([loss for loss, _ in table.outcomes[images][row]]) for row in rows]))
     order = np.random.default_rng(seed).permutation(len(rows))
     folds = np.array_split(order, min(FOLDS, len(rows)))
+    fits = [(fit, x, y, fold) for fit in models.values() for fold in folds]
+    fitted = iter(in_processes(_left_out, fits, processes, "models"))
     found = {}
-    for name, fit in models.items():
-        predicted, began = np.zeros(len(rows)), time.process_time()
-        for fold in folds:
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a length ends at a bound
-            others = np.setdiff1d(np.arange(len(rows)), fold)
-            spread = x[others].std(0)
-            scaled = (x - x[others].mean(0)) / np.where(spread > 1e-9, spread, np.inf)
-            predicted[fold] = fit(scaled[others], y[others]).predict(scaled[fold])
-        one = rank_agreement(-predicted, -y, seed=seed)
+    for name in models:
+        predicted, spent = zip(*(next(fitted) for _ in folds), strict=True)
+        one = rank_agreement(-np.concatenate(predicted), -y[order], seed=seed)
         found[name] = {
             "spearman": one.spearman,
             "low": one.spearman_low,
             "high": one.spearman_high,
-            "milliseconds_a_fit": 1e3 * (time.process_time() - began) / len(folds),
+            "milliseconds_a_fit": 1e3 * float(np.mean(spent)),
         }
     return {"images": images, "networks": len(rows), "folds": len(folds), "models": found}
+
+
+def _left_out(fit: Any, x: Floats, y: Floats, fold: Any) -> tuple[Floats, float]:
+    """Return what a model of the other rows says of those of a fold, and the CPU seconds that it took."""
+    began = time.process_time()
+    others = np.setdiff1d(np.arange(len(y)), fold)
+    deviation = x[others].std(0)
+    scaled = (x - x[others].mean(0)) / np.where(deviation > TINY, deviation, np.inf)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a length ends at a bound
+        predicted = fit(scaled[others], y[others]).predict(scaled[fold])
+    return predicted, time.process_time() - began
 
 
 def print_report(report: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ def fit_all(bases: Batch, alpha: Reals, beta: Reals, gamma: Reals, limits: Limit
 
     def fitted(rows: slice) -> BatchFit:
         own = {name: np.broadcast_to(limit, len(bases))[rows] for name, limit in limits.items()}
-        return _Fitting(bases[rows], (alpha[rows], beta[rows], gamma[rows]), own).run()
+        return Fitting(bases[rows], (alpha[rows], beta[rows], gamma[rows]), own).run()
 
     fits = [fitted(rows) for rows in pieces]
     numbers = np.concatenate([fit.batch.numbers for fit in fits], axis=1)
@@ -63,7 +63,7 @@ def fit_all(bases: Batch, alpha: Reals, beta: Reals, gamma: Reals, limits: Limit
     return BatchFit(bases.having(numbers), phi, taken)
 
 
-class _Fitting:
+class Fitting:
     """The steps of one fit; `numbers` are the networks so far and `taken` their shares."""
 
     def __init__(self, bases: Batch, coefficients: tuple[Reals, ...], limits: Limits) -> None:

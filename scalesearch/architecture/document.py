@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -83,3 +84,16 @@ def to_document(network: Network) -> dict[str, Any]:
     document["stages"] = [_stage_document(stage) for stage in network.stages]
     document["head"] = _changed(network.head, "channels", "act")
     return document
+
+
+def differences(stored: Any, wanted: Any, place: str = "") -> Iterator[str]:
+    """Yield the fields in which two documents differ, each with both values; lists and tuples are alike."""
+    if isinstance(stored, Mapping) and isinstance(wanted, Mapping):
+        for name in sorted({*stored, *wanted}):
+            yield from differences(stored.get(name), wanted.get(name), f"{place}.{name}".lstrip("."))
+    elif _plain(stored) != _plain(wanted):
+        yield f"{place}: {stored!r} there, {wanted!r} here"
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=repr)

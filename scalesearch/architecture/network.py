@@ -142,9 +142,9 @@ class Block(NamedTuple):
         return operator.block(self.in_channels, self.channels, self.stride, **options)
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=5_000)
 def _block_cost(block: Block, size: tuple[int, ...]) -> tuple[Shape, Cost]:
-    # A search asks for the same few thousand blocks over and over.
+    # A fit asks for the same few hundred blocks over and over; more room finds no more of them again.
     layer, x = block.layer(), Shape(block.in_channels, size)
     return layer.out(x), layer.cost(x)
 

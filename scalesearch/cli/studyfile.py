@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from scalesearch import documents
+from scalesearch.architecture.document import differences
 from scalesearch.cli.definition import Request
 from scalesearch.cli.folder import BESIDE, stored_study
 from scalesearch.errors import InputError
 from scalesearch.search.store import STUDY, RunStore, write_atomically
-from scalesearch.search.study import Definition, Study, digest
+from scalesearch.search.study import Definition, Study
 
 
 def belongs(request: Request, definition: Definition, store: RunStore) -> Definition:
@@ -30,7 +31,7 @@ def belongs(request: Request, definition: Definition, store: RunStore) -> Defini
     for name in BESIDE:
         stored["data"].pop(name, None)
     lag = stored.pop("lag")
-    different = sorted(_differences(stored, definition.resolved))
+    different = sorted(differences(stored, definition.resolved))
     if different:
         raise InputError(f"{store.folder} belongs to another study; it differs in {'; '.join(different)}")
     return replace(definition, lag=lag)
@@ -73,14 +74,3 @@ def _origin(kind: str, path: Path) -> str:
     if path in documents.names(kind).values():
         return f"packaged/{documents.FOLDERS[kind]}/{path.name}"
     return f"elsewhere/{path.name}"
-
-
-def _differences(stored: Any, wanted: Any, path: str = "") -> list[str]:
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        keys = sorted(set(stored) | set(wanted))
-        return [
-            line
-            for key in keys
-            for line in _differences(stored.get(key), wanted.get(key), f"{path}.{key}".lstrip("."))
-        ]
-    return [] if digest(stored) == digest(wanted) else [f"{path}: {stored!r} there, {wanted!r} here"]

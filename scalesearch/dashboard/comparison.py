@@ -22,7 +22,7 @@ CLOSE = 0.05  # by which share the cost of proxies may differ: fits stop within 
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SideBySide:
     """Runs in the order in which they were named, and which of them are comparable.
 
     Attributes:
@@ -35,7 +35,7 @@ class Comparison:
     reasons: tuple[str, ...]
 
 
-def compare(runs: Sequence[RunView], recipes: Sequence[str]) -> Comparison:
+def compare(runs: Sequence[RunView], recipes: Sequence[str]) -> SideBySide:
     """Sort runs into groups of comparable accuracies; each joins the first that it agrees with.
 
     `recipes` are texts that are equal where the recipes are, one a run.
@@ -56,7 +56,7 @@ def compare(runs: Sequence[RunView], recipes: Sequence[str]) -> Comparison:
         else:
             groups.append([place])
     reasons = tuple(apart) if len(groups) > 1 else ()
-    return Comparison(tuple(runs), tuple(map(tuple, groups)), reasons)
+    return SideBySide(tuple(runs), tuple(map(tuple, groups)), reasons)
 
 
 def differences(one: RunView, other: RunView) -> list[str]:

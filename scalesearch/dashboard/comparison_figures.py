@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from scalesearch.dashboard.comparison import SPENT, Comparison, Course, common_task, course, front
+from scalesearch.dashboard.comparison import SPENT, Course, SideBySide, common_task, course, front
 from scalesearch.dashboard.describe import label, level_text, one_line, rung_text
 from scalesearch.dashboard.panels.pareto_data import ACTIVATIONS, FLOPS, PARAMS, Axis
 from scalesearch.dashboard.run_view import RunView
@@ -25,12 +25,12 @@ AXES = {
 }
 
 
-def fronts(comparison: Comparison) -> dict[str, go.Figure]:
+def fronts(comparison: SideBySide) -> dict[str, go.Figure]:
     """Draw the fronts of all runs over each cost; the views of one panel."""
     return {axis.name: _fronts(comparison, axis) for axis in COSTS}
 
 
-def _fronts(comparison: Comparison, axis: Axis) -> go.Figure:
+def _fronts(comparison: SideBySide, axis: Axis) -> go.Figure:
     found = [front(run, axis) for run in comparison.runs]
     if not any(found):
         return empty_figure(FRONTS, _nothing(comparison))
@@ -48,7 +48,7 @@ def _fronts(comparison: Comparison, axis: Axis) -> go.Figure:
     return fig
 
 
-def best_so_far(comparison: Comparison) -> dict[str, go.Figure]:
+def best_so_far(comparison: SideBySide) -> dict[str, go.Figure]:
     """Draw the progress of all runs against what they spent; the views of one panel."""
     tasks = [common_task([comparison.runs[at] for at in group]) for group in comparison.groups]
     courses = [
@@ -59,7 +59,7 @@ def best_so_far(comparison: Comparison) -> dict[str, go.Figure]:
 
 
 def _best(
-    comparison: Comparison,
+    comparison: SideBySide,
     tasks: Sequence[tuple[float, int] | None],
     courses: Sequence[Course],
     spent: str,
@@ -84,7 +84,7 @@ def _best(
 # What the pictures share
 
 
-def _placed(comparison: Comparison) -> list[tuple[int, int]]:
+def _placed(comparison: SideBySide) -> list[tuple[int, int]]:
     """Return each run with the row of its group, counted from 1, in the order of the runs."""
     rows = {place: row for row, group in enumerate(comparison.groups, 1) for place in group}
     return [(place, rows[place]) for place in range(len(comparison.runs))]
@@ -96,11 +96,11 @@ def look(place: int) -> tuple[str, str, str]:
     return PALETTE[place % len(PALETTE)], SYMBOLS[shifted], DASHES[shifted]
 
 
-def _nothing(comparison: Comparison) -> str:
+def _nothing(comparison: SideBySide) -> str:
     return "No run is given." if not comparison.runs else "No run has a complete trial yet."
 
 
-def _warning(comparison: Comparison) -> str:
+def _warning(comparison: SideBySide) -> str:
     """Say why there is more than one picture."""
     if len(comparison.groups) == 1:
         return ""
@@ -111,7 +111,7 @@ def _warning(comparison: Comparison) -> str:
     )
 
 
-def _missing(comparison: Comparison, shown: Sequence[bool]) -> str:
+def _missing(comparison: SideBySide, shown: Sequence[bool]) -> str:
     names = [
         label(run.title, 40) for run, is_shown in zip(comparison.runs, shown, strict=True) if not is_shown
     ]
@@ -119,7 +119,7 @@ def _missing(comparison: Comparison, shown: Sequence[bool]) -> str:
 
 
 def _facets(
-    comparison: Comparison, title: str, words: str, tasks: Sequence[tuple[float, int] | None] = ()
+    comparison: SideBySide, title: str, words: str, tasks: Sequence[tuple[float, int] | None] = ()
 ) -> go.Figure:
     rows = len(comparison.groups)
     plain = figure(title, words.strip(), height=150 + 300 * rows + 22 * len(comparison.runs))
@@ -151,7 +151,7 @@ def _facet_name(run: RunView, task: tuple[float, int] | None) -> str:
 
 def _add_run(
     fig: go.Figure,
-    comparison: Comparison,
+    comparison: SideBySide,
     place: int,
     row: int,
     x: Sequence[float],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from scalesearch.dashboard.comparison import Comparison
+from scalesearch.dashboard.comparison import SideBySide
 from scalesearch.dashboard.describe import counts_text, one_line, pattern_text, within_text
 from scalesearch.dashboard.run_view import RunView
 from scalesearch.dashboard.summary import Best
@@ -15,7 +15,7 @@ from scalesearch.search.selection import final_rung
 COLUMNS = ("run", "what was found", "accuracy", "verdict", "cost", "trials", "time", "data")
 
 
-def comparison_screen(comparison: Comparison) -> str:
+def comparison_screen(comparison: SideBySide) -> str:
     """Return the table of the runs as HTML; every value from outside is escaped."""
     if not comparison.runs:
         return '<main><section class="card"><h2>No run is given</h2></section></main>'
@@ -31,13 +31,13 @@ def comparison_screen(comparison: Comparison) -> str:
     return f'<main><section class="card">{inner}</section></main>'
 
 
-def _careful(comparison: Comparison) -> str:
+def _careful(comparison: SideBySide) -> str:
     if len(comparison.groups) == 1:
         return ""
     return f"Runs are not all comparable: they differ in {', '.join(comparison.reasons)}."
 
 
-def verdicts(comparison: Comparison) -> list[str]:
+def verdicts(comparison: SideBySide) -> list[str]:
     """Return for each run how its best stands to the others that it is comparable with, in words.
 
     Comparable are the bests of a group that are of one level and were trained for the same length.

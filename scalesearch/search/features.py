@@ -81,7 +81,7 @@ def _placed(network: Network) -> Iterator[_Placed]:
             yield placed
 
 
-@lru_cache(maxsize=50_000)  # networks of one space share most of their blocks
+@lru_cache(maxsize=5_000)  # of 192 candidates that are drawn together
 def _place(block: Block, x: Shape) -> tuple[_Placed, Shape]:
     layer = block.layer()
     out = layer.out(x)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesearch.architecture.batch import Batch
-from scalesearch.architecture.batch_fit import Indices, _Fitting
+from scalesearch.architecture.batch_fit import Fitting, Indices
 from scalesearch.architecture.batch_scaling import Reals
 from scalesearch.architecture.budget import BAND, NARROWEST, OverBudgetError
 from scalesearch.architecture.network import Network
@@ -131,7 +131,7 @@ def _alone(candidate: Candidate, d: Definition, flops: float) -> Network | None:
         return None
 
 
-class _Bounded(_Fitting):
+class _Bounded(Fitting):
     """A fit of many whose sides stay within bounds.
 
     What it leaves outside the band takes other ways to get there, which are seldom needed.

@@ -12,7 +12,7 @@ from scalesearch.dashboard.panels.context import NOTHING_KNOWN, Context
 from scalesearch.dashboard.panels.framing import thinned
 from scalesearch.dashboard.panels.trust_data import (
     STATIC,
-    Comparison,
+    RungPairs,
     Signal,
     Trust,
     recorded_signals,
@@ -99,7 +99,7 @@ def _open_text(signals: Sequence[Signal]) -> str:
     return f" Open marks: fewer than {FEWEST_FOR_VERDICT} networks are too few to say."
 
 
-def _add_pairs(fig: go.Figure, comparisons: Sequence[Comparison], level: float) -> None:
+def _add_pairs(fig: go.Figure, comparisons: Sequence[RungPairs], level: float) -> None:
     """Draw loss against loss; open marks are of levels other than that of the forest."""
     for index, one in enumerate(comparisons):
         kept = thinned([pair.shorter for pair in one.pairs], [pair.longer for pair in one.pairs])

@@ -29,7 +29,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RungPairs:
     """All candidates with two trainings of the same two lengths, in the order of their numbers."""
 
     shorter: str
@@ -70,7 +70,7 @@ class Trust:
     """
 
     level: float | None
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[RungPairs, ...]
     signals: tuple[Signal, ...]
     short: tuple[tuple[str, int], ...]
 
@@ -123,19 +123,19 @@ def _images_text(rungs: Sequence[int], rung: int) -> str:
     return f"{rungs[rung]:,} images" if rung < len(rungs) else rung_text(rung)
 
 
-def _between_rungs(searched: Sequence[_Trained], rungs: Sequence[int]) -> list[Comparison]:
+def _between_rungs(searched: Sequence[_Trained], rungs: Sequence[int]) -> list[RungPairs]:
     last = max((one.trial.rung for one in searched), default=0)
     found = []
     for rung in range(last):
         shorter, longer = (_at_rung(searched, r) for r in (rung, rung + 1))
         pairs = _pairs(shorter, {number: one.loss for number, one in longer.items()})
-        found.append(Comparison(_images_text(rungs, rung), _images_text(rungs, rung + 1), pairs))
+        found.append(RungPairs(_images_text(rungs, rung), _images_text(rungs, rung + 1), pairs))
     return found
 
 
 def _with_retraining(
     searched: Sequence[_Trained], finals: Sequence[_Trained], rungs: Sequence[int]
-) -> list[Comparison]:
+) -> list[RungPairs]:
     """Compare the training by which finalists were chosen with the mean of those with fresh seeds."""
     found = []
     for rung in sorted({one.trial.rung for one in finals}):
@@ -144,7 +144,7 @@ def _with_retraining(
             if trial.rung == rung:
                 losses.setdefault(trial.number, []).append(loss)
         pairs = _pairs(_at_rung(searched, rung), {number: fmean(of) for number, of in losses.items()})
-        found.append(Comparison(_images_text(rungs, rung), RETRAINING, pairs))
+        found.append(RungPairs(_images_text(rungs, rung), RETRAINING, pairs))
     return found
 
 
@@ -157,7 +157,7 @@ def _pairs(shorter: Mapping[int, _Trained], longer: Mapping[int, float]) -> tupl
     return tuple(Pair(n, shorter[n].trial.level, shorter[n].loss, longer[n]) for n in both)
 
 
-def _of_pairs(one: Comparison, pairs: Sequence[Pair], recorded: Mapping[str, Any]) -> Signal:
+def _of_pairs(one: RungPairs, pairs: Sequence[Pair], recorded: Mapping[str, Any]) -> Signal:
     reported = f"among those sent on, validation loss after {one.shorter}"
     figures = _figures(
         [-pair.shorter for pair in pairs],

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from scalesearch.architecture.document import differences
 from scalesearch.errors import InputError
 from scalesearch.files import replace_file
 
 CHECKPOINT = "checkpoint.pt"
 SCHEMA = 1
 _PARTS = {"schema", "key", "model", "optimizer", "average", "scaler", "state"}
-
-
-def differences(stored: Any, wanted: Any, place: str = "") -> Iterator[str]:
-    """Yield the fields in which two documents differ, each with both values."""
-    if isinstance(stored, Mapping) and isinstance(wanted, Mapping):
-        for name in sorted({*stored, *wanted}):
-            yield from differences(stored.get(name), wanted.get(name), f"{place}.{name}".lstrip("."))
-    elif stored != wanted:
-        yield f"{place}: {stored!r} there, {wanted!r} here"
 
 
 def _nameless(stored: Any) -> Any:

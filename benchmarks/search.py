@@ -245,7 +245,7 @@ def at_images(steps: Sequence[Step], pool: Pool, length: int, budgets: Sequence[
     return regrets([best[max(0, at)] for at in held], pool, length)[0]
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--table", type=Path, required=True, help="trainings.parquet of a survey")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
@@ -263,7 +263,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--resolution", type=int, default=32, help="pixels a side of the data")
     parser.add_argument("--budget-flops", type=float, default=2e9, help="that they were fitted to")
     parser.add_argument("--candidates", type=int, default=512, help="random ones for surrogate_nearest")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def planned(options: argparse.Namespace, frame: pd.DataFrame) -> Plan:

@@ -7,6 +7,17 @@ from pathlib import Path
 import pytest
 
 IN_CI = os.environ.get("SCALESEARCH_CI") == "1"
+# Files that take longest begin first: the suite ends with its last file, and each file runs in one process.
+LONGEST = (
+    *("stop_and_go", "command", "torn", "end_to_end", "best", "calibration", "kill", "full_training", "ray"),
+    *("storages", "tutorial", "live_browser", "survey", "target", "status", "training_features", "weights"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; within a file the order stays."""
+    order = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
 
 
 def unavailable(what: str) -> None:

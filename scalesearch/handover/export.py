@@ -27,6 +27,7 @@ from scalesearch.handover.plain import plain_module
 from scalesearch.handover.source import source
 from scalesearch.handover.verify import Agreement
 from scalesearch.training.build import build
+from scalesearch.training.evaluation import batch_norms, measure_norms
 
 SOURCE, PROGRAM, ONNX, TIMM = "network.py", "network.pt2", "network.onnx", "timm.json"
 COST, CARD, REPORT = "cost.json", "README.md", "export.json"
@@ -194,12 +195,12 @@ class _Writer:
         return report
 
     def _write_network(self) -> None:
+        write_model(self._folder, self._model)
         module = initialised(self._model, self._seed)
         self._state = dict(module.state_dict())
         self._expected = verify.references(module, self._network)
-        write_model(self._folder, self._model)
         if self._model.weights is None:
-            said = {"untrained": f"random initial weights, seed {self._seed}"}
+            said = {"untrained": f"random initial weights, seed {self._seed}; batch norms have seen noise"}
             replace_file(self._folder / WEIGHTS, save_tensors(self._state, said))
         self._source = source(self._network)
         self._put(SOURCE, self._source)
@@ -290,10 +291,18 @@ def _calls(module: nn.Module) -> verify.Logits:
 
 
 def initialised(model: Model, seed: int) -> nn.Module:
-    """Return the model's module in evaluation mode: with its weights, or with random ones from a seed."""
+    """Return the model's module in evaluation mode: with its weights, or with random ones from a seed.
+
+    Batch norms of random weights have the statistics of noise: with none, they scale nothing, and the signal
+    of a deep network without shortcuts dies on its way.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = build(model.network)
+        module = build(model.network).eval()
     if model.weights is not None:
         module.load_state_dict(dict(model.weights))
+        return module
+    for norm in batch_norms(module):
+        norm.train()
+    measure_norms(module, module, [verify.images(model.network, max(verify.BATCHES))])
     return module.eval()

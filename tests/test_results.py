@@ -96,3 +96,51 @@ def test_the_recorded_comparison_follows_from_its_judged_trainings():
         assert 0.97 * report["budget_flops"] <= network["flops"] <= report["budget_flops"]
     leads = [found["accuracy"] - rival["accuracy"] for rival in rivals]
     assert [one["difference"] for one in report["differences"]] == pytest.approx(leads)
+
+
+def test_the_recorded_replay_is_what_a_replay_of_the_recorded_table_gives():
+    """All 20 pools again, for 20 trainings each: a turned sign or an off-by-one would show."""
+    import replay
+    import search
+
+    from scalesearch.search.survey import read_survey
+
+    path = RESULTS / "mixed/trainings.parquet"
+    stored = json.loads((RESULTS / "mixed/search.json").read_text())
+    frame = read_survey(path)
+    asked = ["--table", str(path), "--methods", "random,surrogate", "--trainings", "20", "--processes", "1"]
+    plan = search.planned(search.parse(asked), frame)
+    found = search.short(replay.read_table(frame), 20000, plan)
+    assert stored["trainings"] == len(frame)
+    assert stored["short"]["networks"] == found["networks"] >= 300
+    assert (stored["seeds"], stored["short"]["pool"]) == (20, found["pool"])
+    recorded = stored["short"]["methods"]
+    for at, _ in enumerate(found["trainings"][:2]):
+        for measure in ("loss", "accuracy"):
+            random = found["methods"]["random"][measure][at], recorded["random"][measure][at]
+            assert random[0] == pytest.approx(random[1])
+            low, high = (recorded["surrogate"][measure][at][side] for side in ("low", "high"))
+            # Sums in another order on another machine may turn a close choice.
+            assert low <= found["methods"]["surrogate"][measure][at]["mean"] <= high
+    assert recorded["surrogate"]["loss"][1]["mean"] < recorded["random"]["loss"][1]["mean"] / 2
+
+
+def test_the_live_runs_say_what_their_trainings_say():
+    """By pandas and scipy: an arm taken for the other, or a run for two, would show."""
+    import live
+    import pandas as pd
+
+    table = pd.read_parquet(RESULTS / "live/trials.parquet")
+    recorded = json.loads((RESULTS / "live/live.json").read_text())
+    assert live.figures(table) == recorded
+    n, last = recorded["trainings"], recorded["after"][-1]
+    each = table.sort_values("number").groupby(["run", "arm"]).head(n).groupby(["run", "arm"])
+    best = each.val_loss.min().unstack()
+    assert len(best) == recorded["runs"] == 5
+    assert last["trainings"] == n
+    assert last["difference"]["mean"] == pytest.approx((best.control - best.search).mean())
+    assert set(table.images) == {20000}
+    assert table.proxy_flops.between(0.97 * 1e7, 1e7).all()
+    study = documents.load_study("live")
+    assert study.control
+    assert study.levels == (1.0,)

@@ -141,3 +141,23 @@ def test_a_stale_page_is_never_taken_for_the_result(tmp_path, study):
     code, out, err = call(*arguments, "2", cwd=tmp_path)
     assert code == 0, err
     assert json.loads(out)["trials"]["complete"] == 2
+
+
+def test_a_stop_while_outputs_are_written_ends_at_once_and_the_same_command_writes_them(tmp_path, study):
+    arguments = [*study(), "--trials", "2", "--out", "run"]
+    arguments[arguments.index("--export") + 1] = "all"
+    process = start(*arguments, cwd=tmp_path)
+    while "exporting" not in (line := process.stderr.readline()):
+        assert line, "it ended before it could be stopped"
+    process.send_signal(signal.SIGTERM)
+    told = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    print(f"\nended after {time.monotonic() - told:.1f} s")
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "interrupted; nothing is lost, and the same command goes on"
+    assert time.monotonic() - told < 10
+    arguments[arguments.index("--export") + 1] = "network"
+    code, out, err = call(*arguments, cwd=tmp_path)
+    assert code == 0, err
+    assert json.loads(out)["trials"]["complete"] == len(load_trials(tmp_path / "run")) == 2
+    assert (tmp_path / "run" / "best" / "network.py").is_file()

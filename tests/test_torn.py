@@ -241,7 +241,7 @@ def test_a_damaged_checkpoint_is_kept_and_said_and_its_training_begins_again(tmp
     assert train(tmp_path, data, damages, said=said) == [whole] * 4
     assert len(said) == 3
     for number, line in zip((3, 4, 5), said, strict=True):
-        assert re.match("ValueError: a checkpoint must be a whole file", line)
+        assert line.startswith("a checkpoint must be a whole file")
         assert line.endswith(f"this training begins again, {number}.damaged keeps the file")
         assert (tmp_path / f"{number}.damaged").read_bytes() == damages[number]
     assert not (tmp_path / "2.damaged").exists()

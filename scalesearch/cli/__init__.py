@@ -87,7 +87,7 @@ def main() -> None:
     except RunHeldError as error:
         code = _complain(3, str(error))
     except (typer.Abort, KeyboardInterrupt):
-        code = _complain(130, "interrupted before a training began; nothing is lost")
+        code = _complain(130, "interrupted before it began")
     sys.exit(code)
 
 

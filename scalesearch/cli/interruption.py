@@ -8,11 +8,14 @@ import sys
 import threading
 from typing import Any
 
+INTERRUPTED = "interrupted; nothing is lost, and the same command goes on"
+
 
 class Interruption:
     """Turns Ctrl-C and SIGTERM into a question that the driver asks; a second one ends at once.
 
-    Before the driver asks for the first time nothing is lost, and a signal ends the command there and then.
+    Before the driver asks for the first time, and after it has ended, nothing is lost: a signal ends the
+    command there and then.
     """
 
     def __init__(self) -> None:
@@ -24,9 +27,14 @@ class Interruption:
         self._listened = True
         return self._event.is_set()
 
+    def unheard(self) -> None:
+        """Note that nobody asks from here on, until somebody does again."""
+        self._listened = False
+
     def _hear(self, _signal: int, _frame: Any) -> None:
         if not self._listened:
-            raise KeyboardInterrupt
+            print(f"\n{INTERRUPTED}", file=sys.stderr)
+            raise KeyboardInterrupt  # which typer turns into its exit code without a word
         if self._event.is_set():
             os._exit(130)
         self._event.set()

@@ -165,7 +165,8 @@ def run(
         latency_model=latency_model,
     )
     with Interruption() as interruption:
-        report, code = Session(request, fork, patience).run(interruption.requested)
+        session = Session(request, fork, patience, interruption.unheard)
+        report, code = session.run(interruption.requested)
     if as_json:
         print(json.dumps(report))
     raise typer.Exit(code)

@@ -48,10 +48,19 @@ QUICK = ("network", "card")  # forms that are written in a moment
 
 
 class Session:
-    """Resolves a request step by step; bad input ends it with InputError before anything is written."""
+    """Resolves a request step by step; bad input ends it with InputError before anything is written.
 
-    def __init__(self, request: Request, fork: bool = False, patience: float = HANGING) -> None:
-        self.request, self._fork, self._patience = request, fork, patience
+    `on_driven` is told when the search has ended: nobody asks for a stop while its outputs are written.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        fork: bool = False,
+        patience: float = HANGING,
+        on_driven: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.request, self._fork, self._patience, self._on_driven = request, fork, patience, on_driven
         self._cluster: Setting | None = None
         if request.storage is not None:
             from scalesearch.search.storages.address import read_address  # SQLAlchemy
@@ -97,6 +106,7 @@ class Session:
                 return self._finish(definition, store, report, stop_requested)
             chosen = chosen or self._staff(device, store)
             stopped = self._drive(definition, store, chosen, device, data, stop_requested)
+            self._on_driven()
             report = self._write(definition, store, quick=stopped or self._trains_best)
             if stopped:
                 return self._conclude(report, folder, stopped)

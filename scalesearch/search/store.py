@@ -6,8 +6,10 @@ import fcntl
 import gc
 import json
 import os
+import re
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -29,6 +31,7 @@ DYING = 1.0  # seconds that a killed holder may take to be gone
 STUDY = "study.yaml"
 WORK = "work"
 TAKEN = "taken"  # in WORK: weights of other runs' trainings
+WEIGHTS = re.compile(rf"{WORK}/[0-9a-f]{{16}}\.safetensors")  # of a training, relative to the folder
 _FINISHED = {"event": "finished"}
 
 
@@ -71,14 +74,26 @@ def load_trials(run: str | Path) -> tuple[TrialRecord, ...]:
 
 def finished_trials(events: Iterable[Mapping[str, Any]], path: Path) -> list[TrialRecord]:
     """Return the trials of the events that finish one; InputError names the record where one is not whole."""
-    stored = [event.get("trial") for event in events if event["event"] == "finished"]
+    return _trials(events, path, "finished")
+
+
+def _trials(events: Iterable[Mapping[str, Any]], path: Path, kind: str) -> list[TrialRecord]:
+    stored = [event.get("trial") for event in events if event["event"] == kind]
     try:
-        return _TRIALS.validate_python(stored)
+        trials = _TRIALS.validate_python(stored)
     except ValidationError as error:
         first = error.errors()[0]
         number, *place = first["loc"]
-        where = f"{path}: finished trial {number}: {'.'.join(map(str, place))}"
-        raise InputError(f"{where}: a finished trial is not complete: {first['msg'].lower()}") from error
+        where = f"{path}: {kind} trial {number}: {'.'.join(map(str, place))}"
+        raise InputError(f"{where}: a {kind} trial is not complete: {first['msg'].lower()}") from error
+    for number, trial in enumerate(trials):
+        weights = trial.outcome.checkpoint
+        if weights is not None and not WEIGHTS.fullmatch(weights):
+            raise InputError(
+                f"{path}: {kind} trial {number}: weights lie in {WORK}/ under their training's key, "
+                f"but this names {weights!r}"
+            )
+    return trials
 
 
 @contextmanager
@@ -93,6 +108,16 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def refuse_links(folder: Path) -> None:
+    """Raise InputError where a folder holds links or devices, which lead astray what is written."""
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(place) / name
+            mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise InputError(f"--out: a run folder holds files and folders alone, but {path} is neither")
+
+
 class FolderLock:
     """A folder that this process alone writes to while the context lasts."""
 
@@ -102,16 +127,18 @@ class FolderLock:
     def __enter__(self) -> Self:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            refuse_links(self.folder)
             self._lock = (self.folder / LOCK).open("a+")
+            try:
+                self._hold()
+            except BaseException:
+                with suppress(OSError):  # a full disk refuses what is left to write a second time
+                    self._lock.close()
+                raise
         except OSError as error:
             raise InputError(
                 f"--out: the folder {self.folder} cannot be written: {error.strerror}"
             ) from error
-        try:
-            self._hold()
-        except BaseException:
-            self._lock.close()
-            raise
         return self
 
     def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:
@@ -257,12 +284,12 @@ class RunStore:
             weights = self.folder / WORK / TAKEN / Path(checkpoint).name
             if weights.is_file():
                 with writing(self.folder):
-                    shutil.copyfile(weights, self.folder / checkpoint)
+                    shutil.copyfile(weights, self.folder / WORK / weights.name)
 
     @property
     def taken(self) -> list[TrialRecord]:
-        """The trainings taken over from other runs."""
-        return [TrialRecord.from_json(e["trial"]) for e in self.events if e["event"] == "taken"]
+        """The trainings taken over from other runs; InputError where one is not whole."""
+        return _trials(self.events, self.folder / RECORD, "taken")
 
     @property
     def finished(self) -> list[TrialRecord]:

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from scalesearch.errors import DamagedCheckpointError
 from scalesearch.files import replace_file
 
 STATISTICS = "statistics"  # of the inputs, in a file of weights
@@ -33,16 +34,21 @@ def write_checkpoint(path: Path, **parts: Any) -> None:
 
 
 def read_checkpoint(path: Path, key: str, device: torch.device) -> dict[str, Any]:
-    """Return a checkpoint's parts; ValueError where it is damaged or another training's than `key`."""
+    """Return a checkpoint's parts.
+
+    Raises DamagedCheckpointError where it is damaged, or another training's than `key`.
+    """
     try:
         stored = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for damaged files
         rule = "a checkpoint must be a whole file written by a training"
-        raise ValueError(f"{rule}, but {path}: {error}") from error
+        raise DamagedCheckpointError(f"{rule}, but {path}: {error}") from error
     if not isinstance(stored, dict) or stored.keys() != _PARTS:
-        raise ValueError(f"a checkpoint must be written by a training, but {path} is something else")
+        raise DamagedCheckpointError(
+            f"a checkpoint must be written by a training, but {path} is something else"
+        )
     if stored["key"] != key:
-        raise ValueError(
+        raise DamagedCheckpointError(
             f"a checkpoint continues only the training that wrote it, but {path} is of another network, "
             f"recipe, data set, seed or number of images"
         )

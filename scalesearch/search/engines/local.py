@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import multiprocessing
 import os
 import signal
@@ -13,13 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from scalesearch.errors import InputError
 from scalesearch.outcome import Outcome
 from scalesearch.search.engines import Evaluate, Event, Finished, Job, Progress
+from scalesearch.search.engines.attempt import Refused, train
 
 PR_SET_PDEATHSIG = 1
 STOP = "stop"
@@ -29,8 +28,7 @@ ATTEMPTS = 3  # of a training whose process dies under it: the machine may be to
 STARTS = 3  # processes that die one after the other before they can evaluate anything
 HANGING = 600.0  # seconds without a step after which a training hangs; compiling one takes minutes
 AWAY = 1.0  # seconds that a driver which was itself suspended may hold against a training
-# The file system refuses: that is no fault of the training, and the next one would meet the same.
-REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,6 @@ class _Said:
     """A line for whoever watches the run."""
 
     line: str
-
-
-@dataclass(frozen=True)
-class _Refused:
-    """What the file system refused to an evaluating process."""
-
-    reason: str
 
 
 def _complain(line: str) -> None:
@@ -76,7 +67,7 @@ def _serve(make_evaluate: Callable[[], Evaluate], pipe: Connection) -> None:
         pipe.send(_run(evaluate, job, pipe))
 
 
-def _run(evaluate: Evaluate, job: Job, pipe: Connection) -> Outcome | _Refused:
+def _run(evaluate: Evaluate, job: Job, pipe: Connection) -> Outcome | Refused:
     stopped = False
 
     def should_stop() -> bool:
@@ -86,38 +77,26 @@ def _run(evaluate: Evaluate, job: Job, pipe: Connection) -> Outcome | _Refused:
             stopped = True
         return stopped
 
-    def attempt() -> Outcome:
-        return evaluate(job, should_stop, lambda images: pipe.send(Progress(job.number, images)))
+    # The driver's death is heard of here first, and is no fault of the training: it leaves its files alone.
+    return train(
+        evaluate,
+        job,
+        _or_exit(should_stop),
+        _or_exit(lambda images: pipe.send(Progress(job.number, images))),
+        _or_exit(lambda line: pipe.send(_Said(line))),
+    )
 
-    checkpoint = Path(job.checkpoint)
-    continues = checkpoint.is_file()
-    try:
+
+def _or_exit(talk: Callable[..., T]) -> Callable[..., T]:
+    """Return what talks to the driver, and ends this process where there is none any more."""
+
+    def talked(*arguments: Any) -> T:
         try:
-            return attempt()
-        except Exception as error:
-            if not continues or _refusal(error, job):
-                raise
-            pipe.send(_Said(_set_aside(checkpoint, error)))
-            return attempt()
-    except Exception as error:
-        return _refusal(error, job) or Outcome("failed", _described(error), seed=job.seed)
+            return talk(*arguments)
+        except (EOFError, ConnectionError):
+            os._exit(1)
 
-
-def _set_aside(checkpoint: Path, error: Exception) -> str:
-    """Keep a checkpoint that a training cannot continue from, and say so."""
-    backup = checkpoint.with_suffix(".damaged")
-    checkpoint.replace(backup)
-    return f"{_described(error)}; this training begins again, {backup.name} keeps the file"
-
-
-def _refusal(error: Exception, job: Job) -> _Refused | None:
-    if isinstance(error, OSError) and error.errno in REFUSALS:
-        return _Refused(f"{error.filename or Path(job.weights).parent} cannot be written: {error.strerror}")
-    return None
-
-
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return talked
 
 
 class _Worker:
@@ -129,7 +108,7 @@ class _Worker:
         self.job: Job | None = None
         self.attempt = 0
         self.silent = 0.0  # seconds since it was last heard of
-        self.ready = self.stopped = self.hung = False
+        self.ready = self.begun = self.stopped = self.hung = False
         self.pipe, theirs = context.Pipe()
         self.process: Any = context.Process(target=_serve, args=(make_evaluate, theirs), daemon=True)
         # A child hears none of them while it starts either: the mask is inherited, and `_serve` ignores them.
@@ -141,12 +120,16 @@ class _Worker:
         theirs.close()
 
     def begin(self, job: Job, attempt: int) -> None:
-        self.job, self.attempt, self.silent, self.stopped = job, attempt, 0.0, False
+        self.job, self.attempt, self.silent = job, attempt, 0.0
+        self.begun = self.stopped = False
         self._send(job)
 
     def stop(self) -> None:
         self.stopped = True
-        self._send(STOP)
+        if self.begun:
+            self._send(STOP)
+        else:
+            self.process.kill()  # before its first step a training has nothing to write
 
     def _send(self, message: Any) -> None:
         # A process that has just died is heard of by the next `wait`.
@@ -184,9 +167,9 @@ class LocalEngine:
 
     def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:
         for worker in self._workers:
-            worker.pipe.close()
-            worker.process.kill()
+            worker.process.kill()  # before the pipe is closed, which a training would take for its end
             worker.process.join()
+            worker.pipe.close()
 
     @property
     def idle(self) -> int:
@@ -218,12 +201,13 @@ class LocalEngine:
             worker.ready, self._stillborn = True, 0
             return None
         if isinstance(message, Progress):
+            worker.begun = True
             return message
         if isinstance(message, _Said):
             self._say(message.line)
             return None
-        if isinstance(message, _Refused):
-            raise InputError(f"{message.reason}; what was finished is kept, and the same command goes on")
+        if isinstance(message, Refused):
+            raise InputError(message.rule)
         job, worker.job = worker.job, None
         assert job is not None, "an outcome comes only for a job"
         return Finished(job.number, message, worker.number)
@@ -246,7 +230,7 @@ class LocalEngine:
     def _replace(self, worker: _Worker) -> Finished | None:
         death = worker.death()
         reason = f"the evaluating process ended by {death}"
-        if not worker.ready:
+        if not (worker.ready or worker.stopped):
             self._count_stillborn(reason)
         elif worker.hung:
             reason = f"no progress for {self._patience:g} s"

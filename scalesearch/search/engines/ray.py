@@ -201,7 +201,7 @@ class RayEngine:
             if hear != self._saw or slot.job is None:
                 self._mourn(slot, f"the evaluating process ended: {_words(error)}")
         elif slot.job is not None:
-            self._trained(slot, Trained(_failed(slot.job, _words(error)), None, None))
+            self._trained(slot, Trained(_failed(slot.job, _words(error))))
 
     def _started(self, slot: _Slot, station: Station) -> None:
         own = version("scalesearch")
@@ -222,6 +222,8 @@ class RayEngine:
         job, slot.job = slot.job, None
         if job is None or slot is not self._slots[slot.number]:
             return  # it was given up as hanging
+        for line in trained.said:
+            self._say(line)
         self._finish(job, trained.keep(job), slot.number)
 
     def _finish(self, job: Job, outcome: Outcome, worker: int) -> None:

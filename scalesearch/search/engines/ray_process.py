@@ -13,9 +13,12 @@ from typing import Any
 
 import ray
 
+from scalesearch.errors import InputError
 from scalesearch.files import replace_file
 from scalesearch.outcome import Outcome
 from scalesearch.search.engines import Evaluate, Job
+from scalesearch.search.engines.attempt import DAMAGED, Refused, train
+from scalesearch.search.store import writing
 
 TALK = "talk"
 
@@ -30,20 +33,38 @@ class Station:
 
 @dataclass(frozen=True)
 class Trained:
-    """What comes back of a training: the outcome, and the contents of its files where it left them."""
+    """What comes back of a training.
 
-    outcome: Outcome
-    weights: bytes | None
-    checkpoint: bytes | None
+    Attributes:
+        outcome: how it ended, or what a file system refused.
+        weights, checkpoint, damaged: contents of its files where it left them; the last one could not be
+            continued from.
+        said: lines for whoever watches the run.
+    """
+
+    outcome: Outcome | Refused
+    weights: bytes | None = None
+    checkpoint: bytes | None = None
+    damaged: bytes | None = None
+    said: tuple[str, ...] = ()
 
     def keep(self, job: Job) -> Outcome:
-        """Write the files to where the driver wants them, and return the outcome that names them so."""
-        if self.weights is not None:
-            replace_file(Path(job.weights), self.weights)
-        if self.checkpoint is not None:
-            replace_file(Path(job.checkpoint), self.checkpoint)
-        elif job.checkpoint:
-            Path(job.checkpoint).unlink(missing_ok=True)
+        """Write the files to where the driver wants them, and return the outcome that names them so.
+
+        Raises InputError where a file system refuses, the node's or the driver's.
+        """
+        if isinstance(self.outcome, Refused):
+            raise InputError(self.outcome.rule)
+        checkpoint = Path(job.checkpoint)
+        with writing(Path(job.weights).parent):
+            if self.weights is not None:
+                replace_file(Path(job.weights), self.weights)
+            if self.damaged is not None:
+                replace_file(checkpoint.with_suffix(DAMAGED), self.damaged)
+            if self.checkpoint is not None:
+                replace_file(checkpoint, self.checkpoint)
+            elif job.checkpoint:
+                checkpoint.unlink(missing_ok=True)
         return replace(self.outcome, checkpoint=None if self.weights is None else job.weights)
 
 
@@ -67,17 +88,15 @@ class Process:
         """Train with files of this node, which go back with the outcome."""
         self._seen = 0
         with TemporaryDirectory(prefix="scalesearch-") as folder:
-            weights, kept = Path(folder) / "weights", Path(folder) / "checkpoint"
+            weights, kept = Path(folder) / Path(job.weights).name, Path(folder) / Path(job.checkpoint).name
             if checkpoint is not None:
                 kept.write_bytes(checkpoint)
-            outcome = self._outcome(replace(job, weights=str(weights), checkpoint=str(kept)))
-            return Trained(outcome, _contents(weights), _contents(kept))
-
-    def _outcome(self, job: Job) -> Outcome:
-        try:
-            return self._evaluate(job, lambda: self._stopped == job.number, self._note)
-        except Exception as error:
-            return Outcome("failed", f"{type(error).__name__}: {' '.join(str(error).split())}", seed=job.seed)
+            own, said = replace(job, weights=str(weights), checkpoint=str(kept)), list[str]()
+            outcome = train(self._evaluate, own, lambda: self._stopped == job.number, self._note, said.append)
+            if isinstance(outcome, Refused):
+                outcome = Refused(f"{socket.gethostname()}: {outcome.reason}")
+            damaged = _contents(kept.with_suffix(DAMAGED))
+            return Trained(outcome, _contents(weights), _contents(kept), damaged, tuple(said))
 
     def _note(self, images: int) -> None:
         self._seen = images

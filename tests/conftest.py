@@ -14,6 +14,11 @@ LONGEST = (
 )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores: many tests wait for processes that they started."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; within a file the order stays."""
     order = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}

@@ -153,7 +153,7 @@ def test_another_study_in_the_same_folder_is_refused_and_says_what_differs(forty
 
 
 def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(tmp_path, small_study):
-    arguments = [*RUN, "--study", small_study, "--data", "digits", "--trials", "6", "--out", "cut", "--json"]
+    arguments = [*RUN, "--study", small_study, "--data", "digits", "--trials", "4", "--out", "cut", "--json"]
     process = start(*arguments, cwd=tmp_path)
     record = tmp_path / "cut/record.jsonl"
     while not (record.exists() and '"finished"' in record.read_text()):
@@ -167,7 +167,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(tmp_path, small_study)
     code, out, err = call(*arguments, cwd=tmp_path)
     assert code == 0, err
     resumed = json.loads(out)
-    assert resumed["trials"]["complete"] + resumed["trials"]["failed"] == 6
+    assert resumed["trials"]["complete"] + resumed["trials"]["failed"] == 4
     assert resumed["trials"]["interrupted"] == 0
     # The same trials as a run that nobody interrupted.
     code, out, err = call(*arguments[:-2], "whole", "--json", cwd=tmp_path)

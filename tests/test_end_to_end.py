@@ -97,6 +97,7 @@ def whole_way(network, photos, cwd):
         assert known == pytest.approx(own, abs=1e-5)
 
 
+@pytest.mark.long  # .ci/run has it as a step of its own
 def test_a_run_ends_in_a_network_that_works_without_us(photos, tmp_path):
     (tmp_path / "small.yaml").write_text("name: small\nrungs: [600]\nfinals: {candidates: 1, seeds: 1}\n")
     asked = [

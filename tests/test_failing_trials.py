@@ -69,7 +69,7 @@ WAYS = {
     4: (abort, "the evaluating process ended by signal SIGABRT"),
     5: (killed, "the evaluating process ended by signal SIGKILL"),
     7: (hang, "no progress for 3 s"),
-    8: (exhaust_memory, "MemoryError: "),
+    8: (exhaust_memory, "MemoryError"),
     10: (leave, "the evaluating process ended by exit code 3"),
 }
 FIGURES = {11: float("nan"), 13: float("inf")}

@@ -361,7 +361,7 @@ def test_what_is_no_run_folder_is_one_line_that_says_why(finished, tmp_path):
 
     assert "there is no such run folder" in said(tmp_path / "none")
     assert f"has no {RECORD}" in said(tmp_path)
-    record = copied(finished, tmp_path / "a", b'{"event": "asked"}\n"rubbish"\n{"event": "x"}\n')
+    record = copied(finished, tmp_path / "a", b'{"event": "y"}\n"rubbish"\n{"event": "x"}\n')
     assert f"{RECORD}:2" in said(record.parent)
     record.write_bytes(b'{"event": "finished", "trial": {}}\n')
     assert "a finished trial is not complete" in said(record.parent)

@@ -61,6 +61,7 @@ def test_the_time_is_kept_to_within_a_second_on_small_steps(tmp_path):
     assert max(overrun) < 1.0
 
 
+@pytest.mark.long  # .ci/run has it as a step of its own
 def test_a_changed_study_is_refused_with_its_differences_or_forked(tmp_path, study):
     """A fork gives what a fresh run of the changed study gives, and repeats no training."""
     arguments = [*study(), "--trials", "3", "--out"]

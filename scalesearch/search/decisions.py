@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
+from scalesearch.errors import InputError
 from scalesearch.outcome import Outcome
 from scalesearch.search.objectives import OBJECTIVES
 from scalesearch.search.proposals import Proposals, training_key
@@ -21,6 +23,11 @@ from scalesearch.search.study import Definition
 
 Results = Mapping[tuple[int, int], TrialRecord]  # by number and rung
 NEW = "new candidate"
+
+
+# What values that are not of the space do to whatever takes them for its own.
+_MISFITS = ArithmeticError, AttributeError, LookupError, TypeError, ValueError
+LONGEST = 200  # characters
 
 
 class Decisions:
@@ -41,8 +48,7 @@ class Decisions:
         for event in self._store.events:
             if event["event"] == "asked":
                 number = event["number"]
-                asked = number, event["level"], event["params"], event["notes"]
-                trial = self._proposals.restore(*asked, results.get((number, 0)))
+                trial = self._restored(event, results.get((number, 0)))
                 self._candidates[trial.number] = trial
                 self._order.append((trial.number, 0))
             elif event["event"] == "promoted" and event["closing"]:
@@ -50,6 +56,16 @@ class Decisions:
             elif event["event"] == "promoted":
                 self._order.append((event["number"], event["rung"]))
         return [self._training(*at) for at in self._order if at not in results]
+
+    def _restored(self, event: Mapping[str, Any], result: TrialRecord | None) -> TrialRecord:
+        number = event["number"]
+        try:
+            return self._proposals.restore(number, event["level"], event["params"], event["notes"], result)
+        except _MISFITS as error:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}"
+            raise InputError(
+                f"{self._store.folder}: the record's candidate {number} must be one of the space, but: {said}"
+            ) from error
 
     def upcoming(self, results: Results) -> Promotion | str | None:
         """Return what the next decision is to be, or None where the lag wants earlier results first."""

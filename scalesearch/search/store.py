@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from scalesearch.errors import InputError, RunHeldError
 from scalesearch.files import replace_file, settle_names
+from scalesearch.search.events import fault_of_event, fault_of_trial
 from scalesearch.search.records import TrialRecord
 
 _TRIALS = TypeAdapter(list[TrialRecord])
@@ -55,6 +56,9 @@ def parse_lines(data: bytes, path: Path, before: int = 0) -> tuple[list[dict[str
             if good + len(line) < len(data):
                 raise InputError(f"{path}:{number}: a record's line is a JSON event, but this is not one")
             break
+        fault = fault_of_event(event)
+        if fault is not None:
+            raise InputError(f"{path}:{number}: {fault}")
         events.append(event)
         good += len(line)
     return events, good
@@ -87,6 +91,9 @@ def _trials(events: Iterable[Mapping[str, Any]], path: Path, kind: str) -> list[
         where = f"{path}: {kind} trial {number}: {'.'.join(map(str, place))}"
         raise InputError(f"{where}: a {kind} trial is not complete: {first['msg'].lower()}") from error
     for number, trial in enumerate(trials):
+        fault = fault_of_trial(trial)
+        if fault is not None:
+            raise InputError(f"{path}: {kind} trial {number}: {fault}")
         weights = trial.outcome.checkpoint
         if weights is not None and not WEIGHTS.fullmatch(weights):
             raise InputError(

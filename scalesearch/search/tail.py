@@ -13,6 +13,7 @@ from scalesearch.search.records import TrialRecord
 from scalesearch.search.store import LOCK, collection_paused, finished_trials, parse_lines
 
 COMPARED = 4096  # bytes before the place where reading goes on, by which a replaced record is noticed
+LONGEST_LOCK = 400  # characters
 
 
 class RecordTail:
@@ -98,7 +99,10 @@ def holder_of(folder: Path) -> Holder | None:
     """
     lock = folder / LOCK
     try:
-        text, since = lock.read_text(encoding="utf-8", errors="replace"), lock.stat().st_mtime
+        if not lock.is_file():  # a stranger's pipe would never end
+            return None
+        with lock.open(encoding="utf-8", errors="replace") as file:
+            text, since = file.read(LONGEST_LOCK), lock.stat().st_mtime
     except OSError:
         return None
     said = re.fullmatch(r"process ([0-9]{1,9}) on (\S+)\n", text)

@@ -58,7 +58,8 @@ def _refused(error: Exception, job: Job) -> Refused | None:
 
 def described(error: Exception) -> str:
     """Return an error as one line of text that any file can hold."""
-    return _line(f"{type(error).__name__}: {error}")
+    said = str(error)
+    return _line(f"{type(error).__name__}: {said}" if said else type(error).__name__)
 
 
 def _line(text: str) -> str:

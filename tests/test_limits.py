@@ -266,7 +266,8 @@ def test_finalists_that_were_cut_off_are_trained_when_the_command_is_repeated(tm
             before = _satisfied(study, store, limits)
             if not before:
                 with LocalEngine(1, make()) as engine:
-                    store.append("ended", ending=Driver(study, store, engine).run(limits), time=None)
+                    ending = Driver(study, store, engine).run(limits)
+                    store.append("ended", ending=ending, time=None, seconds=1.0, machine="a machine")
             return before, {(t.number, t.outcome.seed) for t in store.finished if t.role == "final"}
 
     before, whole = go_on()

@@ -55,6 +55,13 @@ def command(*arguments, **options):
         process.stdout.close()
 
 
+@pytest.fixture(autouse=True)
+def _page_left(chrome):
+    """A page goes on asking its server: the next test would count that among its own requests."""
+    yield
+    chrome.get("about:blank")
+
+
 def drawn_points(chrome):
     return len(points(chrome))
 

@@ -209,14 +209,15 @@ def check_same(run, undisturbed):
 
 
 def kill_the_search(folder, undisturbed, kills, seed):
+    """Kill a search up to so many times, as often as it is still there; return how often it was."""
     hit = kill_again_and_again(lambda: begin(drive, folder), folder / RECORD, kills, 6, seed)
     print(f"\n{sum(hit.values())} kills at random moments: {hit}")
-    assert sum(hit.values()) >= kills / 2
     check_same(folder, undisturbed)
+    return sum(hit.values())
 
 
 def test_a_search_killed_at_random_moments_ends_with_the_record_of_an_undisturbed_one(tmp_path, undisturbed):
-    kill_the_search(tmp_path, undisturbed, kills=6, seed=1)
+    assert kill_the_search(tmp_path, undisturbed, kills=6, seed=1) >= 3
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 1])
@@ -359,6 +360,9 @@ def test_200_kills_of_real_trainings_change_nothing(tmp_path):
 
 @pytest.mark.long
 def test_200_kills_of_a_search_change_nothing(tmp_path, undisturbed):
-    for seed in range(25):
+    kills = seed = 0
+    while kills < 200:
         folder = tmp_path / str(seed)
-        kill_the_search(folder, undisturbed, kills=8, seed=seed)
+        kills += kill_the_search(folder, undisturbed, kills=8, seed=seed)
+        seed += 1
+    print(f"\n{kills} kills in {seed} searches")

@@ -54,6 +54,18 @@ def chrome(tmp_path_factory):
         yield started
 
 
+@pytest.fixture(scope="module")
+def server():
+    """A real PostgreSQL for the tests of a file."""
+    from postgres import programs, running
+
+    found = programs()
+    if found is None:
+        unavailable("PostgreSQL's server (apt-get install postgresql)")
+    with running(found) as started:
+        yield started
+
+
 @pytest.fixture(autouse=True)
 def _browser_set_back(request):
     yield

@@ -4,9 +4,6 @@ import json
 from urllib.parse import quote
 
 import optuna
-import pytest
-from conftest import unavailable
-from postgres import programs, running
 from test_command import call
 
 from scalesearch import load_trials
@@ -14,15 +11,6 @@ from scalesearch.search.storages.address import read_address
 
 RUN = ["run", "--budget-flops", "1e8", "--data", "digits", "--study", "tiny.yaml", "--workers", "2"]
 RUN += ["--export", "network", "--out", "found", "--json"]
-
-
-@pytest.fixture
-def server():
-    found = programs()
-    if found is None:
-        unavailable("PostgreSQL's server (apt-get install postgresql)")
-    with running(found) as one:
-        yield one
 
 
 def holding(folder, secrets):

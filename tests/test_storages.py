@@ -17,9 +17,7 @@ from urllib.parse import quote
 import optuna
 import psycopg
 import pytest
-from conftest import unavailable
 from formula import make
-from postgres import programs, running
 from test_search import MIXED, definition, search
 
 from scalesearch.errors import InputError, RunHeldError
@@ -36,15 +34,6 @@ from scalesearch.search.study import Limits
 
 STUDY = definition(rungs=(1000, 2000))
 KINDS = ("sqlite", "postgresql")
-
-
-@pytest.fixture(scope="module")
-def server():
-    found = programs()
-    if found is None:
-        unavailable("PostgreSQL's server (apt-get install postgresql)")
-    with running(found) as one:
-        yield one
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 HEAVY = ("torch", "optuna", "plotly", "pandas", "scipy", "sklearn")
 HEAVIER = ("torchvision", "sympy", "sklearn", "scipy.stats", "scipy.optimize", "triton")  # beside torch
+COMPILER = ("torch._dynamo", "torch._inductor", "sympy")
 
 
 def loaded(code, names=HEAVY):
@@ -51,6 +52,38 @@ def test_what_commands_that_train_begin_with(module):
 
 def test_an_error_of_run_is_answered_with_no_more():
     assert loaded(command("run", "--budget-flops", "1e8", "--device", "gpu", code=2), HEAVIER) == []
+
+
+def test_a_training_does_without_torchs_compiler():
+    """Loading it takes twice as long as loading torch, in each process that trains."""
+    training = """
+from dataclasses import replace
+
+from scalesearch import load
+from scalesearch.training import augment, data, loop, recipe
+
+network = replace(load("mobilenet_v2"), resolution=32, classes=10)
+loop.train(network, augment.DeviceData.of(data.load("digits"), "cpu"), recipe.Recipe(), images=64, seed=0)
+"""
+    assert loaded(training, COMPILER) == []
+
+
+def test_weights_are_read_without_torchs_compiler(tmp_path):
+    file = tmp_path / "a.safetensors"
+    reading = f"""
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from scalesearch import load
+from scalesearch.handover.model import read_weights
+from scalesearch.training.build import build
+
+network = load("mobilenet_v1")
+save_file(build(network).state_dict(), {str(file)!r})
+read_weights(Path({str(file)!r}), network)
+"""
+    assert loaded(reading, COMPILER) == []
 
 
 def test_the_version_is_the_installed_one():

@@ -5,10 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.optim import SGD
 
 from scalesearch.architecture.network import Head, Network, Stage, Stem
 from scalesearch.training.build import build
-from scalesearch.training.optimizer import Muon, Optimizers, muon_groups, orthogonalise
+from scalesearch.training.optimizer import _SGD, Muon, Optimizers, muon_groups, orthogonalise
 from scalesearch.training.recipe import Recipe
 
 MIXED = Network(
@@ -117,6 +118,28 @@ def test_every_parameter_is_trained_by_exactly_one_optimizer():
     held = [p for o, _ in optimizers._all for group in o.param_groups for p in group["params"]]
     assert sorted(map(id, held)) == sorted(map(id, model.parameters()))
     assert [name for name, p in model.named_parameters() if torch.equal(p, before[name])] == []
+
+
+def test_the_sgd_without_torchs_compiler_is_torchs_bit_for_bit():
+    ours, theirs = build(MIXED), build(MIXED)
+    theirs.load_state_dict(ours.state_dict())
+    found = []
+    for model, kind in ((ours, _SGD), (theirs, SGD)):
+        optimizer = kind(model.parameters(), 0.1, 0.9, nesterov=True, weight_decay=5e-4, fused=True)
+        for step in range(3):
+            for at, parameter in enumerate(model.parameters()):
+                parameter.grad = matrices(*parameter.shape, seed=100 * step + at)
+            optimizer.step()
+            state = optimizer.state_dict()
+            optimizer.load_state_dict(state)
+            optimizer.zero_grad()
+        assert all(parameter.grad is None for parameter in model.parameters())
+        found.append((list(model.parameters()), state))
+    (mine, my_state), (others, other_state) = found
+    assert all(map(torch.equal, mine, others))
+    assert my_state["param_groups"] == other_state["param_groups"]
+    for at, values in other_state["state"].items():
+        assert torch.equal(my_state["state"][at]["momentum_buffer"], values["momentum_buffer"])
 
 
 def test_the_guard_bounds_a_wild_gradient_of_sgd():

@@ -188,8 +188,11 @@ def initialise(module: nn.Module) -> None:
     """Initialise in place: He's normal by fan-out for convolutions, N(0, 0.01) for the classifier.
 
     Source: He et al. 2015, equation 10 (fan-out form), as EfficientNet and torchvision use it. Batch norm
-    keeps torch's ones and zeros: zeroing the last one of a block costs accuracy in short trainings.
+    keeps torch's ones and zeros: zeroing the last one of a block costs accuracy in short trainings. On the
+    meta device there is nothing to initialise.
     """
+    if any(weight.is_meta for weight in module.parameters()):  # torch would load its compiler for nothing
+        return
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -53,7 +54,23 @@ def _product_type(x: Tensor) -> torch.dtype:
     return torch.bfloat16 if fast and min(x.shape[-2:]) >= 64 else x.dtype
 
 
-class Muon(Optimizer):
+class _Uncompiled(Optimizer):
+    """An optimizer that does not load torch's compiler, which takes 3.5 s of a core in every process.
+
+    torch keeps its compiler away from these methods, and loads it for that; here nothing compiles them.
+    """
+
+    add_param_group = unwrap(Optimizer.add_param_group)
+    zero_grad = unwrap(Optimizer.zero_grad)
+    state_dict = unwrap(Optimizer.state_dict)
+    load_state_dict = unwrap(Optimizer.load_state_dict)
+
+
+class _SGD(_Uncompiled, SGD):
+    step = torch.no_grad()(unwrap(SGD.step))
+
+
+class Muon(_Uncompiled):
     """Momentum whose update is orthogonalised (Jordan et al. 2024), for the weights of convolutions.
 
     A weight (out, in / groups, ...) is a block-diagonal matrix of `groups` blocks, each with out / groups
@@ -135,7 +152,7 @@ class Optimizers:
         self.recipe = recipe
         self._all: list[tuple[Optimizer, float]] = [
             (
-                SGD(groups, recipe.sgd_learning_rate, recipe.sgd_momentum, nesterov=True, fused=True),
+                _SGD(groups, recipe.sgd_learning_rate, recipe.sgd_momentum, nesterov=True, fused=True),
                 recipe.sgd_learning_rate,
             )
         ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -29,3 +32,23 @@ def settle_names(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def append(path: Path, content: bytes) -> None:
+    """Add to the end of a file; it is on the disk when this returns."""
+    with path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def taking_turns(path: Path) -> Iterator[None]:
+    """Let processes that read, change and replace a file wait for each other, so that none loses anything.
+
+    The folder must be there; OSError where it cannot be written.
+    """
+    # A file of its own: the other one is replaced, and its lock would go with it.
+    with path.with_name(f".{path.name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, however the process ends
+        yield

@@ -3,8 +3,11 @@
 The evaluators are formulas; processes, files and the ways between them are the engine's own.
 """
 
+import errno
+import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from formula import loss_of, make
 
 from scalesearch import load
 from scalesearch.architecture.document import to_document
-from scalesearch.errors import InputError
+from scalesearch.errors import DamagedCheckpointError, InputError
 from scalesearch.outcome import Outcome
 from scalesearch.search.engines import Finished, Job, Progress
 
@@ -74,16 +77,68 @@ def make_nothing():
     raise ImportError("no such torch")
 
 
-def hanging(_job, _should_stop, _on_progress):
-    time.sleep(600)
+def hanging(job, _should_stop, on_progress):
+    on_progress(1)
+    if job.number == 0:
+        time.sleep(600)
+    return Outcome("complete", seed=job.seed)
 
 
 def make_hanging():
     return hanging
 
 
+def make_stuck():
+    time.sleep(600)
+
+
+def dying_once(begun, job, _should_stop, on_progress):
+    on_progress(1)
+    if not begun.exists():
+        begun.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Outcome("complete", images=2, seed=job.seed)
+
+
+def make_dying_once(begun):
+    return partial(dying_once, begun)
+
+
+def counting_on(job, _should_stop, _on_progress):
+    """Continues from a number; anything else is no checkpoint of it."""
+    kept = Path(job.checkpoint)
+    if kept.exists() and not kept.read_text().isdigit():
+        raise DamagedCheckpointError(f"{kept.name} is no number")
+    return Outcome("complete", images=int(kept.read_text()) if kept.exists() else 0, seed=job.seed)
+
+
+def make_counting_on():
+    return counting_on
+
+
+def without_room(job, _should_stop, _on_progress):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), job.weights)
+
+
+def make_without_room():
+    return without_room
+
+
+def make_breaking():
+    """A process that is broken for good by its first failure, as CUDA's are."""
+    broken = []
+
+    def evaluate(job, _should_stop, _on_progress):
+        if broken or job.number == 1:
+            broken.append(job.number)
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        return Outcome("complete", seed=job.seed)
+
+    return evaluate
+
+
 class EngineConformance:
-    """Subclasses have a fixture `engine(make_evaluate, workers=...)` that returns a context manager."""
+    """Subclasses have a fixture `engine(make_evaluate, workers, patience=, say=)`: a context manager."""
 
     def test_every_job_has_its_outcome_once_whatever_ends_first(self, engine):
         with engine(make(jitter=0.1), workers=2) as running:
@@ -163,6 +218,52 @@ class EngineConformance:
             pytest.raises(InputError, match="while they started"),
         ):
             events_of(running, lambda _events: False)
+
+    def test_one_that_cannot_be_built_in_time_ends_the_run_with_the_reason(self, engine, monkeypatch):
+        for module in ("local", "ray"):
+            monkeypatch.setattr(f"scalesearch.search.engines.{module}.HANGING", 2.0)
+        with engine(make_stuck, workers=1) as running:
+            if running.idle:
+                running.submit(job(0))
+            with pytest.raises(InputError, match="while they started"):
+                events_of(running, lambda _events: False)
+
+    def test_a_training_that_hangs_is_failed_and_the_next_ones_run(self, engine):
+        with engine(make_hanging, workers=1, patience=2.0) as running:
+            found = outcomes_of(running, [job(number) for number in range(3)])
+        assert [found[number].status for number in range(3)] == ["failed", "complete", "complete"]
+        assert found[0].reason == "no progress for 2 s"
+
+    def test_a_training_whose_process_died_is_tried_again(self, engine, tmp_path):
+        with engine(partial(make_dying_once, tmp_path / "begun"), workers=1) as running:
+            found = outcomes_of(running, [job(0)])[0]
+        assert (found.status, found.images) == ("complete", 2)
+
+    def test_a_checkpoint_is_continued_from_and_a_damaged_one_is_set_aside_and_said(self, engine, tmp_path):
+        said, found = [], []
+        for content in ("12", "twelve"):
+            (tmp_path / "w.checkpoint").write_text(content)
+            with engine(make_counting_on, workers=1, say=said.append) as running:
+                found.append(outcomes_of(running, [job(0, tmp_path)])[0].images)
+        assert found == [12, 0]
+        assert (tmp_path / "w.damaged").read_text() == "twelve"
+        (line,) = said
+        assert line.endswith(
+            "w.checkpoint is no number; this training begins again, w.damaged keeps the file"
+        )
+
+    def test_a_full_disk_ends_the_run_and_fails_no_training(self, engine, tmp_path):
+        with engine(make_without_room, workers=1) as running:
+            running.submit(job(0, tmp_path))
+            with pytest.raises(
+                InputError, match=r"w\.safetensors cannot be written: No space left on device; "
+            ):
+                events_of(running, bool_finished)
+
+    def test_an_exception_is_the_last_thing_that_its_process_does(self, engine):
+        with engine(make_breaking, workers=1) as running:
+            found = outcomes_of(running, [job(number) for number in range(4)])
+        assert [found[number].status for number in range(4)] == ["complete", "failed", "complete", "complete"]
 
 
 def bool_finished(events):

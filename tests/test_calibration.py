@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -85,7 +86,10 @@ def test_the_cache_gives_back_what_was_written_for_this_machine_alone(tmp_path):
     cache.write(CPU, {Setting(2, 1): calibrated(), Setting(1, 2): calibrated(50.0)})
     cache.write(other, {Setting(999): calibrated(7.0)})
     cache.write(CPU, {Setting(2, 1): calibrated(120.0)})
-    assert Cache(said.append, tmp_path / "new").read(CPU) == {Setting(2, 1): calibrated(120.0)}
+    assert Cache(said.append, tmp_path / "new").read(CPU) == {
+        Setting(2, 1): calibrated(120.0),
+        Setting(1, 2): calibrated(50.0),
+    }
     assert cache.read(other) == {Setting(999): calibrated(7.0)}
     assert cache.read(CPU | {"torch": "0"}) == {}
     assert not said
@@ -106,6 +110,18 @@ def test_a_damaged_cache_is_said_in_one_line_and_measured_anew(tmp_path, monkeyp
     staff(0, "cpu", short=False, say=said.append, cache=tmp_path)
     assert len(said) == 1
     assert "calibration: " in said[0]
+
+
+def test_processes_that_calibrate_at_once_lose_nothing_of_each_other(tmp_path):
+    def keep(number):
+        for cores in range(5):
+            Cache(print, tmp_path).write(CPU | {"cores": 10 * number + cores}, {Setting(1): calibrated()})
+            Cache(print, tmp_path).write(CPU, {Setting(1, 10 * number + cores + 1): calibrated()})
+
+    with ThreadPoolExecutor(4) as pool:  # each opens the lock anew, as another process does
+        list(pool.map(keep, range(4)))
+    assert len(Cache(print, tmp_path).read(CPU)) == 20
+    assert all(Cache(print, tmp_path).read(CPU | {"cores": 10 * n + c}) for n in range(4) for c in range(5))
 
 
 def test_a_cache_that_cannot_be_written_is_said(tmp_path):

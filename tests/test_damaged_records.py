@@ -13,7 +13,8 @@ from test_status import shown
 from scalesearch.cli.folder import RunFolder
 from scalesearch.errors import InputError
 from scalesearch.search.engines.local import LocalEngine
-from scalesearch.search.store import LOCK, RECORD, STUDY, RunStore
+from scalesearch.search.lock import LOCK
+from scalesearch.search.store import RECORD, STUDY, RunStore
 
 assert finished  # the fixture
 DAMAGED = 400

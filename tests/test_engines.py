@@ -9,4 +9,4 @@ from scalesearch.search.engines.local import LocalEngine
 class TestLocalEngine(EngineConformance):
     @pytest.fixture
     def engine(self):
-        return lambda make_evaluate, workers: LocalEngine(workers, make_evaluate)
+        return lambda make_evaluate, workers, **options: LocalEngine(workers, make_evaluate, **options)

@@ -26,7 +26,8 @@ from scalesearch.cli.studyfile import belongs
 from scalesearch.errors import InputError
 from scalesearch.search.driver import Driver
 from scalesearch.search.engines.local import LocalEngine
-from scalesearch.search.store import LOCK, RECORD, STUDY, RunStore
+from scalesearch.search.lock import LOCK
+from scalesearch.search.store import RECORD, STUDY, RunStore
 from scalesearch.search.study import Finals, Limits, SamplerChoice, Study
 from scalesearch.search.tail import RecordTail, holder_of
 from scalesearch.search.trust import estimates

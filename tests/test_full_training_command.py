@@ -14,7 +14,7 @@ from test_command import call, start
 from scalesearch import documents
 from scalesearch.cli import main
 from scalesearch.handover.model import read_model
-from scalesearch.search.store import FolderLock
+from scalesearch.search.lock import FolderLock
 from scalesearch.search.study import digest
 from scalesearch.training.build import build
 from scalesearch.training.data import load

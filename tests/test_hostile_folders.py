@@ -7,7 +7,8 @@ import pytest
 from test_search import search
 
 from scalesearch.errors import InputError
-from scalesearch.search.store import LOCK, RECORD, WORK, FolderLock, RunStore
+from scalesearch.search.lock import LOCK, FolderLock
+from scalesearch.search.store import RECORD, WORK, RunStore
 from scalesearch.search.study import Limits
 
 

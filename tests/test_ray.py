@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import unavailable
-from engines import EngineConformance, job, make_hanging, outcomes_of
+from engines import EngineConformance, events_of, job, outcomes_of
 from formula import make
 from test_search import definition, results
 from test_training import RECIPE, TINY, known
@@ -19,6 +19,7 @@ from scalesearch.architecture.document import to_document
 from scalesearch.cli.engines import Place, make_engine, on_this_node, packed, staff_ray
 from scalesearch.errors import InputError
 from scalesearch.search.driver import Driver
+from scalesearch.search.engines import Progress
 from scalesearch.search.engines.local import LocalEngine
 from scalesearch.search.store import RunStore
 from scalesearch.search.study import Limits
@@ -54,13 +55,13 @@ def cluster(tmp_path_factory):
         found.shutdown()
 
 
-def add_node(cluster, starts=STARTS):
+def add_node(cluster, starts=STARTS, cpus=1):
     try:
-        return cluster.add_node(num_cpus=1, include_dashboard=False, object_store_memory=MEMORY)
+        return cluster.add_node(num_cpus=cpus, include_dashboard=False, object_store_memory=MEMORY)
     except Exception:
         if starts == 1:
             raise
-    return add_node(cluster, starts - 1)
+    return add_node(cluster, starts - 1, cpus)
 
 
 @pytest.fixture
@@ -155,9 +156,19 @@ def test_a_killed_node_loses_nothing_and_changes_no_result(cluster, ray_engine, 
     assert results(trials) == results(undisturbed)
 
 
-def test_a_training_that_hangs_is_ended_and_fails(ray_engine):
-    with ray_engine(make_hanging, workers=1, patience=2.0) as running:
-        assert outcomes_of(running, [job(0)])[0].reason == "no progress for 2 s"
+def test_a_cluster_that_loses_its_last_node_with_room_is_waited_for_and_given_up_in_the_end(
+    cluster, ray_engine
+):
+    from scalesearch.search.engines.ray_cluster import Resources
+
+    node, said = add_node(cluster, cpus=2), []
+    with ray_engine(make(pause=30.0), 1, resources=Resources(2, 0), barren=3.0, say=said.append) as running:
+        running.submit(job(0))
+        events_of(running, lambda events: any(isinstance(event, Progress) for event in events))
+        kill(node)
+        with pytest.raises(InputError, match="for 3 s no node of the cluster could hold a training; what"):
+            events_of(running, lambda _events: False)
+    assert said[-1] == "no node of the cluster could hold a training; one is waited for, at most 3 s"
 
 
 def files(folder, number):

@@ -13,7 +13,7 @@ from scalesearch import load, load_trials
 from scalesearch.architecture.document import to_document
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.documents import load_space, plain
-from scalesearch.errors import InputError, RunHeldError
+from scalesearch.errors import InputError
 from scalesearch.search.driver import Driver
 from scalesearch.search.engines import Finished, Job
 from scalesearch.search.engines.local import LocalEngine
@@ -200,7 +200,7 @@ def test_a_torn_last_line_is_repaired_with_a_backup_and_nothing_else_is_lost(tmp
         with RunStore(tmp_path, lines.append) as store:
             assert len(store.finished) == len(whole) - 1
         assert record.read_bytes() == data[:last]
-        assert record.with_suffix(".torn").read_bytes() == data[:cut]
+        assert record.with_suffix(".torn").read_bytes().endswith(data[last:cut] + b"\n")
         assert "was cut off" in lines[0]
     _, again = search(tmp_path, Limits(trials=5), workers=1)
     assert results(again) == results(whole)
@@ -215,13 +215,6 @@ def test_a_damaged_record_is_an_error_that_names_file_and_line(tmp_path):
         pass
     with pytest.raises(InputError, match=r"record\.jsonl:2"):
         load_trials(tmp_path)
-
-
-def test_a_second_driver_is_refused_with_the_holders_name(tmp_path):
-    with RunStore(tmp_path), pytest.raises(RunHeldError, match=r"process [0-9]+ on"), RunStore(tmp_path):
-        pass
-    with RunStore(tmp_path) as store:  # the lock went with its holder
-        assert store.finished == []
 
 
 def test_derived_files_can_be_read_by_pandas_and_optuna(tmp_path):

@@ -316,7 +316,7 @@ def test_a_study_of_another_run_folder_is_refused(url, trials):
 # One driver a study
 
 CONTENDERS = """
-go, answers = os.pipe(), []
+go, end, answers = os.pipe(), os.pipe(), []
 
 def contend(writing):
     os.read(go[0], 1)
@@ -327,7 +327,7 @@ def contend(writing):
     except RunHeldError as error:
         told = str(error)
     os.write(writing, json.dumps([os.getpid(), told]).encode())
-    os.read(go[0], 1)
+    os.read(end[0], 1)
 
 for _ in range(16):
     reading, writing = os.pipe()
@@ -335,7 +335,7 @@ for _ in range(16):
     answers.append(reading)
 os.write(go[1], b"x" * 16)
 found = [json.loads(os.read(one, 4096)) for one in answers]
-os.write(go[1], b"x" * 16)
+os.write(end[1], b"x" * 16)
 print(json.dumps(found))
 """
 

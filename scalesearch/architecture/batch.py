@@ -133,6 +133,28 @@ class Batch:
             head=replace(model.head, channels=int(self.head_width[row]) or None),
         )
 
+    def plain(self, row: int) -> Network:
+        """Return a network that costs what one of the batch does; ValueError where it is not valid."""
+        kinds, stages = self.kinds, np.flatnonzero(self.repeats[:, row] > 0)
+        return Network(
+            name="plain",
+            resolution=tuple(self.size[:, row].tolist()),
+            stem=replace(kinds.stems[self.stem[row]], channels=int(self.stem_width[row])),
+            stages=tuple(
+                replace(
+                    kinds.stages[self.kind[stage, row]],
+                    channels=int(self.width[stage, row]),
+                    repeats=int(self.repeats[stage, row]),
+                    stride=int(self.stride[stage, row]),
+                )
+                for stage in stages
+            ),
+            head=replace(kinds.heads[self.head[row]], channels=int(self.head_width[row]) or None),
+            classes=kinds.classes,
+            in_channels=kinds.in_channels,
+            dims=kinds.dims,
+        )
+
     def cost(self, measures: Sequence[str] = MEASURES) -> Cost:
         """Return FLOPs, parameters and activations, each an array (n,) of int64; 0 for those not asked for.
 
@@ -179,6 +201,7 @@ def _cost(batch: Batch, stages: Table, heads: Table, measures: Sequence[str]) ->
     sides, square = _sides(kinds, batch.size)
     once = np.ones(n, dtype=np.int64)
     stem, body, head = _zeros(n), _zeros(n), _zeros(n)
+    between = np.zeros(n, dtype=bool)  # rows with a width between those that the table of its operator holds
     sides = _stem_output(kinds, batch.stem, sides)
     around = {"out": _positions(sides, square, kinds.dims), "one": once}
     inputs = np.full(n, kinds.in_channels)
@@ -192,8 +215,8 @@ def _cost(batch: Batch, stages: Table, heads: Table, measures: Sequence[str]) ->
         width = np.where(present, width, channels)
         keeps, changes = kinds.entries(kind, stride)
         first = np.where((stride == 1) & (width == channels), keeps, changes)
-        if coarse and (present & (width % stages.units[first] != 0)).any():
-            raise ValueError("a width lies between those that a table of its operator holds")
+        if coarse:
+            between |= present & (width % stages.units[first] != 0)
         stride = np.where(present, stride, 1)
         before, unchanged = positions, bool((stride == 1).all())
         if not unchanged:
@@ -209,6 +232,10 @@ def _cost(batch: Batch, stages: Table, heads: Table, measures: Sequence[str]) ->
     heads.add(head, batch.head + 1, channels, {"out": positions, "one": once}, batch.head_width, measures)
     parts = (stem, 1), (body, stages.scale), (head, heads.scale)
     total = [sum(getattr(cost, name) // scale for cost, scale in parts) for name in MEASURES]
+    for row in np.flatnonzero(between).tolist():
+        exactly = batch.plain(row).cost()
+        for amounts, name in zip(total, MEASURES, strict=True):
+            amounts[row] = getattr(exactly, name)
     if any(amount.min(initial=0) < 0 for amount in total):
         raise ValueError("a width of the batch is none that its operator can have")
     return Cost(*total)

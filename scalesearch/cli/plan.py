@@ -100,8 +100,9 @@ def calibrated(
         return None
     if missing:
         _say_measuring(say)
-        known |= calibration.measure(device, missing)
-        kept.write(key, known)
+        measured = calibration.measure(device, missing)
+        kept.write(key, measured)
+        known |= measured
     found = {setting: known[setting] for setting in settings}
     origin = f"kept in {kept.path}" if missing else f"from {kept.path}"
     say(f"calibration: {calibration_text(found)}; {origin}")

@@ -28,7 +28,8 @@ from scalesearch.cli.train_report import BEST, LAST, epoch_text, facts, found_te
 from scalesearch.cli.train_request import TrainRequest
 from scalesearch.errors import InputError
 from scalesearch.handover.model import Model, is_model, write_model
-from scalesearch.search.store import LOCK, FolderLock, write_atomically, writing
+from scalesearch.search.lock import LOCK, FolderLock
+from scalesearch.search.store import write_atomically, writing
 from scalesearch.search.study import digest
 from scalesearch.training.data import DataSet, load
 from scalesearch.training.full.checkpoint import check_same

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import json
 import os
 import re
 import shutil
-import socket
-import stat
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
@@ -20,15 +16,14 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from scalesearch.errors import InputError, RunHeldError
-from scalesearch.files import replace_file, settle_names
+from scalesearch.errors import InputError
+from scalesearch.files import append, replace_file, settle_names
 from scalesearch.search.events import fault_of_event, fault_of_trial
+from scalesearch.search.lock import FolderLock
 from scalesearch.search.records import TrialRecord
 
 _TRIALS = TypeAdapter(list[TrialRecord])
 RECORD = "record.jsonl"
-LOCK = "driver.lock"
-DYING = 1.0  # seconds that a killed holder may take to be gone
 STUDY = "study.yaml"
 WORK = "work"
 TAKEN = "taken"  # in WORK: weights of other runs' trainings
@@ -115,63 +110,6 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def refuse_links(folder: Path) -> None:
-    """Raise InputError where a folder holds links or devices, which lead astray what is written."""
-    for place, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            path = Path(place) / name
-            mode = path.lstat().st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise InputError(f"--out: a run folder holds files and folders alone, but {path} is neither")
-
-
-class FolderLock:
-    """A folder that this process alone writes to while the context lasts."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> Self:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            refuse_links(self.folder)
-            self._lock = (self.folder / LOCK).open("a+")
-            try:
-                self._hold()
-            except BaseException:
-                with suppress(OSError):  # a full disk refuses what is left to write a second time
-                    self._lock.close()
-                raise
-        except OSError as error:
-            raise InputError(
-                f"--out: the folder {self.folder} cannot be written: {error.strerror}"
-            ) from error
-        return self
-
-    def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._lock.close()
-
-    def _hold(self) -> None:
-        # The kernel frees the lock when its holder dies, however it dies; a child that this one was just
-        # starting holds it until it has begun its own program.
-        end = time.monotonic() + DYING
-        while not self._try():
-            if time.monotonic() >= end:
-                self._lock.seek(0)
-                raise RunHeldError(f"{self.folder} is driven by {self._lock.read().strip()}")
-            time.sleep(0.02)
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self._lock.flush()
-
-    def _try(self) -> bool:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-
 @contextmanager
 def collection_paused() -> Iterator[None]:
     """Collect no garbage: what is read from JSON has no cycles, and looking for them doubles the time."""
@@ -199,7 +137,7 @@ class RunStore:
 
     def __enter__(self) -> Self:
         with ExitStack() as held:
-            held.enter_context(FolderLock(self.folder))
+            self._lock = held.enter_context(FolderLock(self.folder))
             self._open_record()
             self._held = held.pop_all()
         return self
@@ -218,7 +156,7 @@ class RunStore:
             if good < path.stat().st_size:
                 backup = path.with_suffix(".torn")
                 with writing(backup):
-                    shutil.copyfile(path, backup)
+                    append(backup, path.read_bytes()[good:] + b"\n")
                     os.truncate(path, good)
                 self._on_repair(f"{path}: the last line was cut off; it was dropped, {backup.name} keeps it")
         with writing(path):
@@ -232,6 +170,7 @@ class RunStore:
         self.events.append(entry)
 
     def _write_event(self, entry: Mapping[str, Any]) -> None:
+        self._lock.check()
         with writing(self.folder / RECORD):
             self._write(json.dumps(entry).encode() + b"\n")
 

@@ -19,8 +19,8 @@ from scalesearch.errors import InputError
 from scalesearch.outcome import Outcome
 from scalesearch.search.drawing import Drawn
 from scalesearch.search.engines import Engine, Finished, Job
+from scalesearch.search.lock import FolderLock
 from scalesearch.search.proposals import key_of
-from scalesearch.search.store import FolderLock
 from scalesearch.search.study import digest
 from scalesearch.search.survey_document import Block
 from scalesearch.search.tables import read_parquet, write_parquet

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from scalesearch.errors import InputError
+from scalesearch.search.lock import LOCK
 from scalesearch.search.records import TrialRecord
-from scalesearch.search.store import LOCK, collection_paused, finished_trials, parse_lines
+from scalesearch.search.store import collection_paused, finished_trials, parse_lines
 
 COMPARED = 4096  # bytes before the place where reading goes on, by which a replaced record is noticed
 LONGEST_LOCK = 400  # characters

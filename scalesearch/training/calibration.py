@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +24,7 @@ import torch
 
 from scalesearch.architecture.layers import Cost
 from scalesearch.architecture.network import Head, Network, Stage, Stem
-from scalesearch.files import replace_file
+from scalesearch.files import replace_file, taking_turns
 from scalesearch.training.crew import Crew
 from scalesearch.training.data.cache import cache_folder
 from scalesearch.training.process import usable_cores
@@ -192,19 +193,29 @@ class Cache:
         return found[0] if found else {}
 
     def write(self, key: Mapping[str, Any], settings: Mapping[Setting, Calibrated]) -> None:
-        """Replace a machine's settings in one step; where the folder cannot be written, that is said."""
-        entries = [entry for entry in self._entries() if entry["machine"] != key]
-        entries.append({"machine": dict(key), "settings": settings})
-        machines = [
-            {**entry, "settings": {str(s): asdict(one) for s, one in entry["settings"].items()}}
-            for entry in entries
-        ]
-        content = json.dumps({"schema": SCHEMA, "machines": machines}, indent=1)
+        """Add a machine's settings, or replace them; where the folder cannot be written, that is said.
+
+        Processes that write at once wait for each other, so that none loses what another has measured.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(self.path, content.encode())
+            with taking_turns(self.path):
+                self._replace(key, settings)
         except OSError as error:
             self._say(f"the calibration cannot be kept in {self.path}: {error.strerror}")
+
+    def _replace(self, key: Mapping[str, Any], settings: Mapping[Setting, Calibrated]) -> None:
+        entries = self._entries()
+        before = [entry["settings"] for entry in entries if entry["machine"] == key][:1]
+        others = [entry for entry in entries if entry["machine"] != key]
+        machines = [
+            {**entry, "settings": {str(s): asdict(one) for s, one in entry["settings"].items()}}
+            for entry in [
+                *others,
+                {"machine": dict(key), "settings": dict(ChainMap(dict(settings), *before))},
+            ]
+        ]
+        replace_file(self.path, json.dumps({"schema": SCHEMA, "machines": machines}, indent=1).encode())
 
     def _entries(self) -> list[dict[str, Any]]:
         if not self.path.is_file():

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +14,7 @@ from torch import nn
 
 from scalesearch.architecture.latency import LatencyModel, segments
 from scalesearch.architecture.network import Network
-from scalesearch.files import replace_file
+from scalesearch.files import replace_file, taking_turns
 from scalesearch.training.build import build
 from scalesearch.training.calibration import machine
 from scalesearch.training.data.cache import cache_folder
@@ -84,17 +82,10 @@ class Cache:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._alone():
+            with taking_turns(self.path):
                 self._add(key_of(conditions), known)
         except OSError as error:
             self._say(f"the latencies cannot be kept in {self.path}: {error.strerror}")
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        # A file of its own: the one with the tables is replaced, and its lock would go with it.
-        with self.path.with_name(f".{FILE}.lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, however the process ends
-            yield
 
     def _add(self, key: Mapping[str, Any], known: Known) -> None:
         entries = self._entries()

@@ -29,13 +29,20 @@ class Refused:
         return f"{self.reason}; what was finished is kept, and the same command goes on"
 
 
+@dataclass(frozen=True)
+class Raised:
+    """A training that failed by an exception. Its process is not used again: a CUDA error stays in it."""
+
+    outcome: Outcome
+
+
 def train(
     evaluate: Evaluate,
     job: Job,
     should_stop: Callable[[], bool],
     on_progress: Callable[[int], None],
     say: Callable[[str], None],
-) -> Outcome | Refused:
+) -> Outcome | Raised | Refused:
     """Train one job; a checkpoint that is damaged is set aside, said, and its training begins again."""
     try:
         try:
@@ -47,7 +54,7 @@ def train(
             say(f"{_line(str(error))}; this training begins again, {backup.name} keeps the file")
             return evaluate(job, should_stop, on_progress)
     except Exception as error:
-        return _refused(error, job) or Outcome("failed", described(error), seed=job.seed)
+        return _refused(error, job) or Raised(Outcome("failed", described(error), seed=job.seed))
 
 
 def _refused(error: Exception, job: Job) -> Refused | None:

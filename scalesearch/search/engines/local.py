@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 from scalesearch.errors import InputError
 from scalesearch.outcome import Outcome
 from scalesearch.search.engines import Evaluate, Event, Finished, Job, Progress
-from scalesearch.search.engines.attempt import Refused, train
+from scalesearch.search.engines.attempt import Raised, Refused, train
 
 PR_SET_PDEATHSIG = 1
 STOP = "stop"
@@ -67,7 +67,7 @@ def _serve(make_evaluate: Callable[[], Evaluate], pipe: Connection) -> None:
         pipe.send(_run(evaluate, job, pipe))
 
 
-def _run(evaluate: Evaluate, job: Job, pipe: Connection) -> Outcome | Refused:
+def _run(evaluate: Evaluate, job: Job, pipe: Connection) -> Outcome | Raised | Refused:
     stopped = False
 
     def should_stop() -> bool:
@@ -136,6 +136,11 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send(message)
 
+    def end(self) -> None:
+        self.process.kill()  # before the pipe is closed, which a training would take for its end
+        self.process.join()
+        self.pipe.close()
+
     def death(self) -> str:
         self.process.join()
         code = self.process.exitcode
@@ -167,9 +172,7 @@ class LocalEngine:
 
     def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:
         for worker in self._workers:
-            worker.process.kill()  # before the pipe is closed, which a training would take for its end
-            worker.process.join()
-            worker.pipe.close()
+            worker.end()
 
     @property
     def idle(self) -> int:
@@ -210,6 +213,10 @@ class LocalEngine:
             raise InputError(message.rule)
         job, worker.job = worker.job, None
         assert job is not None, "an outcome comes only for a job"
+        if isinstance(message, Raised):
+            worker.end()
+            self._begin(worker.number)
+            message = message.outcome
         return Finished(job.number, message, worker.number)
 
     def _end_hung(self, asked: float) -> None:
@@ -234,7 +241,8 @@ class LocalEngine:
             self._count_stillborn(reason)
         elif worker.hung:
             reason = f"no progress for {self._patience:g} s"
-        self._workers[worker.number] = fresh = _Worker(worker.number, self._make)
+        worker.end()
+        fresh = self._begin(worker.number)
         if worker.job is None:
             return None
         if worker.stopped:
@@ -245,6 +253,10 @@ class LocalEngine:
         # A process that died while it started had not begun the training.
         fresh.begin(worker.job, worker.attempt + worker.ready)
         return None
+
+    def _begin(self, number: int) -> _Worker:
+        self._workers[number] = fresh = _Worker(number, self._make)
+        return fresh
 
     def _count_stillborn(self, reason: str) -> None:
         self._stillborn += 1

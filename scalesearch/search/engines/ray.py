@@ -24,11 +24,13 @@ from ray.exceptions import ObjectLostError, RayActorError
 from scalesearch.errors import InputError
 from scalesearch.outcome import Outcome
 from scalesearch.search.engines import Evaluate, Event, Finished, Job, Progress
+from scalesearch.search.engines.attempt import Raised
 from scalesearch.search.engines.local import ATTEMPTS, AWAY, HANGING, STARTS
-from scalesearch.search.engines.ray_cluster import Resources, check_room, connected
+from scalesearch.search.engines.ray_cluster import Resources, check_room, connected, room
 from scalesearch.search.engines.ray_process import TALK, Actor, Station, Trained
 
 LOOK_SECONDS = 1.0  # between two questions to a process how far it is
+BARREN = 600.0  # seconds without a node that could hold a training; one that starts on demand takes minutes
 NO_ANSWER = RayActorError, ObjectLostError
 
 
@@ -36,23 +38,30 @@ NO_ANSWER = RayActorError, ObjectLostError
 class _Slot:
     number: int
     actor: Any
-    started: bool = False
+    placed: bool = False  # its process runs
+    started: bool = False  # and has built its evaluator
     job: Job | None = None
     stopped: bool = False
     images: int = 0
-    silent: float = 0.0  # seconds without a step
+    silent: float = 0.0  # seconds without a step, also on the way to the first one
     looked: float = 0.0
+    asked: bool = False  # how far it is, and has not answered
 
     def take(self, job: Job) -> Any:
         self.job, self.stopped, self.images, self.silent = job, False, 0, 0.0
         kept = Path(job.checkpoint)
         return self.actor.train.remote(job, kept.read_bytes() if kept.is_file() else None)
 
-    def look(self) -> Any:
+    def watch(self) -> Any | None:
+        """Count the silence, and ask how far it is, unless the last question is still open."""
         now = time.monotonic()
-        # The driver may have been suspended: then nobody looked.
-        self.silent += min(now - self.looked, LOOK_SECONDS + AWAY)
+        if self.placed:
+            # The driver may have been suspended: then nobody looked.
+            self.silent += min(now - self.looked, LOOK_SECONDS + AWAY)
         self.looked = now
+        if self.asked:
+            return None
+        self.asked = True
         return self.actor.seen.options(concurrency_group=TALK).remote()
 
 
@@ -73,7 +82,8 @@ class RayEngine:
         address: of a standing cluster; None starts Ray on this machine for as long as the engine runs.
         resources: what each training holds of its node.
         goods: what travels through the object store, put there once.
-        patience: see above. say: is told a line where a training is tried again.
+        patience: see above. barren: seconds without any node that could hold a training, after which the
+            run ends. say: is told a line where a training is tried again, or waits for a node.
 
     Raises InputError where the cluster is not reached or no node of it could hold a training.
     """
@@ -87,17 +97,19 @@ class RayEngine:
         resources: Resources = Resources(1, 0),  # noqa: B008 - a tuple
         goods: Sequence[Any] = (),
         patience: float = HANGING,
+        barren: float = BARREN,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._count, self._make, self._goods = workers, make_evaluate, goods
         self._address, self._resources = address, resources
-        self._patience, self._say = patience, say
+        self._patience, self._patient, self._say = patience, barren, say
 
     def __enter__(self) -> Self:
         self._open: set[int] = set()  # numbers of the jobs that have not ended
         self._waiting: deque[Job] = deque()
         self._deaths: Counter[int] = Counter()  # by job
         self._stillborn = 0
+        self._barren, self._surveyed = 0.0, time.monotonic()
         self._asked: dict[Any, tuple[Hear, _Slot]] = {}
         self._told: list[Event] = []
         with ExitStack() as stack:
@@ -147,7 +159,7 @@ class RayEngine:
         options = {"max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
         cpus, gpus = self._resources
         actor = Actor.options(num_cpus=cpus, num_gpus=gpus, **options).remote(self._make, self._put)
-        slot = _Slot(number, actor)
+        slot = _Slot(number, actor, looked=time.monotonic())
         self._asked[actor.build.remote()] = self._started, slot
         return slot
 
@@ -171,12 +183,35 @@ class RayEngine:
         self._hand_out()
 
     def _look(self) -> None:
-        """Ask how far the trainings are; a process without one is asked too, lest it has died."""
+        """Ask how far the processes are; one without a training is asked too, lest it has died."""
         for slot in list(self._slots):
-            if slot.started and time.monotonic() - slot.looked > LOOK_SECONDS:
-                self._asked[slot.look()] = self._saw, slot
+            if time.monotonic() - slot.looked > LOOK_SECONDS:
+                question = slot.watch()
+                if question is not None:
+                    self._asked[question] = self._saw, slot
             if slot.job is not None and slot.silent >= self._patience:
                 self._end_hung(slot, slot.job)
+            elif not slot.started and slot.silent >= HANGING:
+                self._mourn(slot, f"the evaluating process was not ready after {HANGING:g} s")
+        if time.monotonic() - self._surveyed > LOOK_SECONDS:
+            self._look_for_room()
+
+    def _look_for_room(self) -> None:
+        """Wait for a node that could hold a training, as one that starts on demand, but not for ever."""
+        now = time.monotonic()
+        since, self._surveyed = min(now - self._surveyed, LOOK_SECONDS + AWAY), now
+        if any(slot.placed for slot in self._slots) or room(self._resources):
+            self._barren = 0.0
+            return
+        if not self._barren:
+            what = "no node of the cluster could hold a training"
+            self._say(f"{what}; one is waited for, at most {self._patient:g} s")
+        self._barren += since
+        if self._barren >= self._patient:
+            raise InputError(
+                f"for {self._patient:g} s no node of the cluster could hold a training; "
+                f"what was finished is kept, and the same command goes on"
+            )
 
     def _end_hung(self, slot: _Slot, job: Job) -> None:
         self._finish(job, _failed(job, f"no progress for {self._patience:g} s"), slot.number)
@@ -209,10 +244,11 @@ class RayEngine:
             raise InputError(
                 f"every node must have scalesearch {own}, but {station.host} has {station.version}"
             )
-        slot.started, self._stillborn = True, 0
-        slot.looked = time.monotonic()
+        slot.placed = slot.started = True
+        slot.silent, self._stillborn = 0.0, 0
 
     def _saw(self, slot: _Slot, images: int) -> None:
+        slot.placed, slot.asked = True, False
         if slot.job is not None:
             if images != slot.images:
                 slot.images, slot.silent = images, 0.0
@@ -225,6 +261,8 @@ class RayEngine:
         for line in trained.said:
             self._say(line)
         self._finish(job, trained.keep(job), slot.number)
+        if isinstance(trained.outcome, Raised):
+            self._replace(slot)
 
     def _finish(self, job: Job, outcome: Outcome, worker: int) -> None:
         self._open.remove(job.number)

@@ -17,7 +17,7 @@ from scalesearch.errors import InputError
 from scalesearch.files import replace_file
 from scalesearch.outcome import Outcome
 from scalesearch.search.engines import Evaluate, Job
-from scalesearch.search.engines.attempt import DAMAGED, Refused, train
+from scalesearch.search.engines.attempt import DAMAGED, Raised, Refused, train
 from scalesearch.search.store import writing
 
 TALK = "talk"
@@ -36,13 +36,13 @@ class Trained:
     """What comes back of a training.
 
     Attributes:
-        outcome: how it ended, or what a file system refused.
+        outcome: how it ended, also by an exception, or what a file system refused.
         weights, checkpoint, damaged: contents of its files where it left them; the last one could not be
             continued from.
         said: lines for whoever watches the run.
     """
 
-    outcome: Outcome | Refused
+    outcome: Outcome | Raised | Refused
     weights: bytes | None = None
     checkpoint: bytes | None = None
     damaged: bytes | None = None
@@ -65,7 +65,8 @@ class Trained:
                 replace_file(checkpoint, self.checkpoint)
             elif job.checkpoint:
                 checkpoint.unlink(missing_ok=True)
-        return replace(self.outcome, checkpoint=None if self.weights is None else job.weights)
+        outcome = self.outcome.outcome if isinstance(self.outcome, Raised) else self.outcome
+        return replace(outcome, checkpoint=None if self.weights is None else job.weights)
 
 
 class Process:

@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from scalesearch.errors import RunHeldError
+from scalesearch.search.lock import LOCK, FolderLock
 from scalesearch.search.storages.address import Address
-from scalesearch.search.store import LOCK, FolderLock
 
 if TYPE_CHECKING:
     import psycopg

@@ -6,13 +6,12 @@ import pytest
 import torch
 from handed_over import without_us
 from safetensors.torch import load_file
-from test_command import RUN, call
+from test_command import SMALL, call
 
 from scalesearch import build, load
 from scalesearch.cli.target import resolve
 from scalesearch.handover.model import read_model
 
-SMALL = [part if part != "2e9" else "2e7" for part in RUN]
 ALONE = """
 import sys
 import json, network, torch

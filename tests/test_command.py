@@ -17,6 +17,7 @@ import scalesearch
 from scalesearch import documents
 
 RUN = ["run", "--budget-flops", "2e9", "--export", "network"]
+SMALL = [part.replace("2e9", "2e7") for part in RUN]
 
 
 def start(*arguments, cwd, **environment):
@@ -153,7 +154,8 @@ def test_another_study_in_the_same_folder_is_refused_and_says_what_differs(forty
 
 
 def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(tmp_path, small_study):
-    arguments = [*RUN, "--study", small_study, "--data", "digits", "--trials", "4", "--out", "cut", "--json"]
+    asked = ["--study", small_study, "--data", "digits", "--trials", "4", "--json"]
+    arguments = [*SMALL, *asked, "--out", "cut"]
     process = start(*arguments, cwd=tmp_path)
     record = tmp_path / "cut/record.jsonl"
     while not (record.exists() and '"finished"' in record.read_text()):
@@ -170,7 +172,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(tmp_path, small_study)
     assert resumed["trials"]["complete"] + resumed["trials"]["failed"] == 4
     assert resumed["trials"]["interrupted"] == 0
     # The same trials as a run that nobody interrupted.
-    code, out, err = call(*arguments[:-2], "whole", "--json", cwd=tmp_path)
+    code, out, err = call(*SMALL, *asked, "--out", "whole", cwd=tmp_path)
     assert code == 0, err
     found, whole = (
         {t.key: t.outcome.val_loss for t in scalesearch.load_trials(tmp_path / r)} for r in ("cut", "whole")
@@ -181,7 +183,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(tmp_path, small_study)
 def test_demonstration_data_is_headed_as_such_everywhere(tmp_path, small_study):
     """Without CIFAR-10 to be had, digits stand in and nothing is claimed."""
     offline = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
-    arguments = [*RUN, "--study", small_study, "--trials", "2", "--out", "demo", "--json"]
+    arguments = [*SMALL, "--study", small_study, "--trials", "2", "--out", "demo", "--json"]
     code, out, err = call(*arguments, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"), **offline)
     assert code == 0, err
     report = json.loads(out)

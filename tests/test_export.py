@@ -17,6 +17,7 @@ from handed_over import HOSTILE, MIXED, STAGES, small, trained, without_us
 from markdown_it import MarkdownIt
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from scalesearch import build, load
@@ -60,6 +61,7 @@ PLAIN = """
 import importlib.util, torch
 from pathlib import Path
 from safetensors.torch import load_file, save_file
+from torch.utils.flop_counter import FlopCounterMode
 found, images = {}, load_file("images.safetensors")
 for folder, name in (argument.split(":") for argument in sys.argv[1:]):
     spec = importlib.util.spec_from_file_location(folder, Path(folder) / "network.py")
@@ -305,10 +307,21 @@ def test_a_form_that_differs_fails_the_export_and_leaves_nothing(tmp_path, monke
 def test_a_source_that_costs_other_than_the_network_is_refused():
     network = small(STAGES["mbconv"])
     dearer = replace(network, resolution=32)
-    module = plain_module(source(network), network, shapes_only=True)
+    module = plain_module(source(network), network)
     verify.check_cost(module, network)
     with pytest.raises(verify.CheckFailedError, match="must cost"):
         verify.check_cost(module, replace(dearer, classes=5))
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, "shufflenet3d_v1_g1", "mixed"])
+def test_a_module_is_counted_as_by_torchs_own_counter(name):
+    network = MIXED if name == "mixed" else load(name)
+    module = plain_module(source(network), network)
+    found = verify.counted(module, network)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(torch.empty(1, network.in_channels, *network.input.size))
+    assert 2 * found.flops == counter.get_total_flops()
+    assert found == network.cost()
 
 
 def test_a_source_with_other_imports_is_refused():

@@ -68,6 +68,14 @@ loop.train(network, augment.DeviceData.of(data.load("digits"), "cpu"), recipe.Re
     assert loaded(training, COMPILER) == []
 
 
+def test_a_run_that_exports_the_network_alone_does_without_it_too(tmp_path, monkeypatch):
+    """So does one that is stopped, which therefore ends seconds earlier."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text("name: tiny\nrungs: [64]\nfinals: {candidates: 1, seeds: 1}\n")
+    asked = "--study tiny.yaml --data digits --trials 2 --workers 1 --budget-flops 2e7 --export network"
+    assert loaded(command("run", *asked.split()), COMPILER) == []
+
+
 def test_weights_are_read_without_torchs_compiler(tmp_path):
     file = tmp_path / "a.safetensors"
     reading = f"""

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_command import RUN, call
+from test_command import SMALL, call
 
 from scalesearch import documents
 from scalesearch.architecture.document import to_document
@@ -37,7 +37,7 @@ def finished(tmp_path_factory):
         "--out",
         "found",
     ]
-    code, _, err = call(*RUN, *options, cwd=cwd)
+    code, _, err = call(*SMALL, *options, cwd=cwd)
     assert code == 0, err
     return cwd / "found", RunFolder(cwd / "found").trials
 

@@ -205,8 +205,9 @@ class _Writer:
         self._source = source(self._network)
         self._put(SOURCE, self._source)
         self._files += ["network.yaml", WEIGHTS, "model.json"]
-        verify.check_cost(plain_module(self._source, self._network, shapes_only=True), self._network)
-        self._check(SOURCE, _calls(self._plain()))
+        module = self._plain()
+        verify.check_cost(module, self._network)
+        self._check(SOURCE, _calls(module))
 
     def _write_program(self) -> None:
         program.write(self._folder / PROGRAM, self._graph())

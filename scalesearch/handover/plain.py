@@ -6,7 +6,6 @@ import ast
 import sys
 from types import ModuleType
 
-import torch
 from torch import nn
 
 from scalesearch.architecture.network import Network
@@ -27,16 +26,14 @@ def imported(text: str) -> set[str]:
     return found
 
 
-def plain_module(text: str, network: Network, *, shapes_only: bool = False) -> nn.Module:
+def plain_module(text: str, network: Network) -> nn.Module:
     """Return the module of a `network.py` that was just written, in evaluation mode.
 
-    With `shapes_only` it is on the meta device. CheckFailedError where the file imports anything but torch,
-    safetensors and what Python brings.
+    CheckFailedError where the file imports anything but torch, safetensors and what Python brings.
     """
     if foreign := imported(text) - _ALLOWED:
         raise CheckFailedError(f"network.py must need nothing but torch, but imports {sorted(foreign)}")
     file = ModuleType("network")
     exec(compile(text, "network.py", "exec"), file.__dict__)
-    with torch.device("meta" if shapes_only else "cpu"):
-        module: nn.Module = getattr(file, class_name(network))()
+    module: nn.Module = getattr(file, class_name(network))()
     return module.eval()

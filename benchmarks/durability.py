@@ -42,7 +42,7 @@ from scalesearch.search.study import Limits
 
 COUNTS = (10, 1000, 5000)
 SAMPLERS = ("surrogate", "tpe", "nsga2", "random")
-TIMED = 5  # decisions of one figure
+TIMED = 40  # decisions of one figure
 WRITTEN = 10  # trials of one figure
 
 
@@ -56,12 +56,18 @@ def milliseconds(calls: Sequence[float]) -> dict[str, float]:
 
 
 def proposals(made: Made, sampler: str, count: int) -> dict[str, Any]:
-    """Time decisions of one worker after `count` results; the first, which loads, is left out."""
+    """Time decisions of one worker after `count` results, and what is prepared while trainings run.
+
+    The first, which loads, is left out.
+    """
     results = {(t.number, 0): t for t in made.trials(count)}
     decisions = Decisions(definition(sampler, 1, made.seed), Memory(made.events(results.values())))
     decisions.restore(results)
-    spent = []
+    spent, prepared = [], []
     for turn in range(TIMED + 1):
+        began = time.thread_time()
+        decisions.prepare()
+        prepared.append(time.thread_time() - began)
         began = time.thread_time()
         upcoming = decisions.upcoming(results)
         trial = None if upcoming is None else decisions.take(upcoming, results)
@@ -70,7 +76,8 @@ def proposals(made: Made, sampler: str, count: int) -> dict[str, Any]:
         if turn:
             spent.append(time.thread_time() - began)
         results[trial.number, 0] = replace(trial, outcome=outcome(trial.number, made.seed))
-    return {"sampler": sampler, "trials": count, **milliseconds(spent)}
+    beside = milliseconds(prepared)
+    return {"sampler": sampler, "trials": count, **milliseconds(spent), "prepared": beside}
 
 
 # Storages
@@ -196,10 +203,11 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def tables(report: dict[str, Any]) -> list[Table]:
     asks = Table(
-        "sampler", "trials", "ms a decision", "least", "most", title=f"fit {report['fit_ms']:.0f} ms"
+        *("sampler", "trials", "ms a decision", "least", "most", "prepared, most"),
+        title=f"fit {report['fit_ms']:.0f} ms",
     )
     for one in report["proposals"]:
-        asks.add_row(one["sampler"], f"{one['trials']:,}", *words(one))
+        asks.add_row(one["sampler"], f"{one['trials']:,}", *words(one), words(one["prepared"])[-1])
     writes = Table("storage", "trials", "ms a write", "least", "most", "s to open")
     for one in report["storages"]:
         writes.add_row(one["storage"], f"{one['trials']:,}", *words(one), f"{one['open_seconds']:.2f}")

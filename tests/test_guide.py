@@ -68,6 +68,18 @@ def test_a_pool_depends_on_level_and_place_alone_and_holds_the_last_two_blocks()
     assert params(again.at(4 * TURNS)) == params(second)
 
 
+def test_what_is_prepared_while_trainings_run_is_not_drawn_again_and_changes_no_choice(tmp_path, monkeypatch):
+    study = guided()
+    _, trials = search(tmp_path, Limits(trials=8), study=study)
+    first = [t for t in trials if t.role == "search"]
+    expected = guide(study).choose(8, first, first)
+    prepared = guide(study)
+    prepared.prepare(8)
+    monkeypatch.setattr(Pool, "_drawn", lambda *_: pytest.fail("drawn again"))
+    assert prepared.choose(8, first, first) == expected
+    guide(study).prepare(GUIDED.startup - 1)  # the draws before the first results are random
+
+
 CONTINUOUS = {
     "name": "continuous",
     "resolution": 32,

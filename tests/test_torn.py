@@ -191,6 +191,42 @@ print(len(scalesearch.load_trials({str(tmp_path / "disk" / "run")!r})))
     assert int(count) == 3  # two candidates and a finalist
 
 
+def test_a_disk_without_any_room_is_one_line_and_no_record_is_made_or_cut(tmp_path, small_disk):
+    script = f"""
+from pathlib import Path
+from scalesearch.errors import InputError
+from scalesearch.search.store import RunStore
+disk = Path({str(tmp_path / "disk")!r})
+with RunStore(disk / "old") as store:
+    store.append("one")
+record = (disk / "old" / "record.jsonl").read_bytes()
+with (disk / "filler").open("wb", buffering=0) as filler:
+    try:
+        while filler.write(b"x" * 4096):
+            pass
+    except OSError:
+        pass
+for name in ("new", "old"):
+    try:
+        with RunStore(disk / name) as store:
+            store.append("two", text="x" * 9000)
+    except InputError as error:
+        print(error)
+print((disk / "old" / "record.jsonl").read_bytes() == record)
+(disk / "filler").unlink()
+for name in ("new", "old"):
+    with RunStore(disk / name) as store:
+        store.append("three")
+        print([event["event"] for event in store.events])
+"""
+    done = small_disk(("size=1m", "true"), [sys.executable, "-c", script])
+    assert done.returncode == 0, done.stderr
+    *refused, same, new, old = done.stdout.splitlines()
+    assert len(refused) == 2
+    assert all("cannot be written: No space left on device" in line for line in refused)
+    assert (same, new, old) == ("True", "['three']", "['one', 'three']")
+
+
 def test_a_folder_that_cannot_be_written_is_named_in_one_line(tmp_path, small_disk):
     disk = tmp_path / "disk"
     done = small_disk(

@@ -88,6 +88,10 @@ class Decisions:
             self._order.append((trial.number, 0))
         return trial
 
+    def prepare(self) -> None:
+        """Do now what the next candidate takes besides its decision."""
+        self._proposals.prepare()
+
     def closing(self, results: Results) -> list[TrialRecord]:
         """Return what the rungs still call for once no candidate is added: it takes no place in the order.
 

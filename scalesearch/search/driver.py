@@ -114,6 +114,8 @@ class Driver:
                 self._begin(trial)
             if not self._running:
                 return self._ending()
+            if self._may_begin(0):
+                self._decisions.prepare()  # while the trainings run
             if self._listen():
                 return "stopped"
 

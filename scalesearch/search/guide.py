@@ -75,6 +75,11 @@ class Guide:
                     return chosen.params
         return None
 
+    def prepare(self, number: int) -> None:
+        """Draw what candidate `number` is chosen from, unless the first results are still to come."""
+        if number >= self._surrogate.startup and self.definition.arm(number) == "search":
+            self._pool.at(number)
+
     def _loss(self, trial: TrialRecord) -> float:
         if trial.number not in self._losses:
             values = told(self.definition.study.objectives, trial, self.definition.budget)

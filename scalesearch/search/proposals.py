@@ -79,6 +79,11 @@ class Proposals:
             return trial
         return None
 
+    def prepare(self) -> None:
+        """Do what the next proposal takes and rests on no result."""
+        if self._guide is not None:
+            self._guide.prepare(len(self._asked))
+
     def _given(self, number: int, known: Sequence[TrialRecord]) -> Mapping[str, Any] | None:
         """Return values that are not for the sampler to draw: a warm start's, or those that a model chose."""
         start = self.definition.start(number)

@@ -12,6 +12,7 @@ from scalesearch import build, load
 from scalesearch.cli.target import resolve
 from scalesearch.handover.model import read_model
 
+pytestmark = pytest.mark.slow
 ALONE = """
 import sys
 import json, network, torch

@@ -326,6 +326,7 @@ def known_machine(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_run_prints_the_plan_and_records_how_it_came_out(tmp_path, known_machine):
     study = tmp_path / "small.yaml"
     study.write_text("name: small\nrungs: [300]\nfinals: {candidates: 1, seeds: 1}\n")

@@ -180,6 +180,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(tmp_path, small_study)
     assert found == whole
 
 
+@pytest.mark.slow
 def test_demonstration_data_is_headed_as_such_everywhere(tmp_path, small_study):
     """Without CIFAR-10 to be had, digits stand in and nothing is claimed."""
     offline = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}

@@ -209,6 +209,7 @@ def test_a_killed_training_continues_bit_for_bit(tmp_path, whole):
     check_equal(run(tmp_path), whole)
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_files_of_an_epochs_end_costs_neither_of_them(tmp_path, whole):
     for written in (False, True, True, False, True):
         assert killed(live_to_the_end_of_an_epoch, tmp_path, written) == -signal.SIGKILL
@@ -626,6 +627,7 @@ def test_two_processes_give_what_one_gives_and_agree_with_each_other(tmp_path):
         np.testing.assert_allclose(weights[name], tensor.numpy(), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_that_are_stopped_continue_bit_for_bit(tmp_path):
     recipe = replace(RECIPE, accumulate=2, epochs=2)
     whole = together(tmp_path / "whole", recipe)

@@ -349,6 +349,7 @@ def kill_the_command(folder, trials, kills, seed):
     return sum(hit.values())
 
 
+@pytest.mark.slow
 def test_the_command_killed_at_random_moments_ends_with_the_trainings_of_an_undisturbed_one(tmp_path):
     kill_the_command(tmp_path, trials=3, kills=2, seed=2)
 

@@ -298,6 +298,7 @@ def test_the_binding_limit_is_named_with_its_share_on_the_page():
     assert (entry["binding"], entry["share"]) == ("params", 0.99)
 
 
+@pytest.mark.slow
 def test_a_run_on_images_keeps_and_tells_its_limits(tmp_path):
     (tmp_path / "small.yaml").write_text("name: small\nrungs: [200]\nfinals: {candidates: 0, seeds: 0}\n")
     code, out, err = call(

@@ -66,6 +66,7 @@ def drawn_points(chrome):
     return len(points(chrome))
 
 
+@pytest.mark.slow
 def test_live_page_gains_points_while_a_real_run_goes_on(chrome, tmp_path):
     run = tmp_path / "run"
     asked = ["run", "--budget-flops", "2e7", "--data", "digits", "--rungs", "256", "--trials", "30"]

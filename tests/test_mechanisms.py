@@ -146,7 +146,19 @@ def copy(tmp_path_factory):
 
 
 def outcome_of(copy, test):
-    run = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", f"tests/{test}"]
+    run = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-n0",
+        "-m",
+        "",
+        "-p",
+        "no:cacheprovider",
+        f"tests/{test}",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(run, cwd=copy, env=environment, capture_output=True, text=True, timeout=600)
     return done.returncode, done.stdout[-3000:]

@@ -29,7 +29,7 @@ from scalesearch.training.data import open_cached
 from scalesearch.training.graph import DEFAULT
 
 # Ray 2.60 warns so of its own future defaults.
-pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray")]
 MEMORY = 100 * 2**20
 STARTS = 3  # Ray gives its processes 15 seconds to start, which on a busy machine may not do
 

@@ -144,6 +144,7 @@ def test_a_stale_page_is_never_taken_for_the_result(tmp_path, study):
     assert json.loads(out)["trials"]["complete"] == 2
 
 
+@pytest.mark.slow
 def test_a_stop_while_outputs_are_written_ends_at_once_and_the_same_command_writes_them(tmp_path, study):
     arguments = [*study(), "--trials", "2", "--out", "run"]
     arguments[arguments.index("--export") + 1] = "all"

@@ -4,6 +4,7 @@ import json
 from urllib.parse import quote
 
 import optuna
+import pytest
 from test_command import call
 
 from scalesearch import load_trials
@@ -21,6 +22,7 @@ def holding(folder, secrets):
     return [path.relative_to(folder) for path in files if any(one in path.read_bytes() for one in wanted)]
 
 
+@pytest.mark.slow
 def test_a_run_is_copied_to_the_server_and_leaves_no_credentials(server, tmp_path):
     (tmp_path / "tiny.yaml").write_text("name: tiny\nrungs: [100]\nfinals: {candidates: 1, seeds: 1}\n")
     secrets = [server.password, quote(server.password, safe=""), "wrong-secret"]

@@ -166,6 +166,7 @@ def complaint(done):
     return found[0]
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_command_with_one_line_and_the_same_command_goes_on(tmp_path, small_disk):
     study = tmp_path / "tiny.yaml"
     study.write_text("name: tiny\nrungs: [100]\nfinals: {candidates: 1, seeds: 1}\n")

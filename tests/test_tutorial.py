@@ -59,6 +59,7 @@ def tutorial():
     return TUTORIAL.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_tutorial_up_to_the_dashboard_does_what_it_says(tutorial, tmp_path):
     search, found, _ = tutorial.partition(HAND_OVER)
     assert found

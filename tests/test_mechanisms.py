@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -167,7 +168,8 @@ def outcome_of(copy, test):
     try:
         said, _ = process.communicate(timeout=600)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # trainings that outlive their driver are among what is shown
+        with suppress(ProcessLookupError):  # trainings that outlive their driver are among what is shown
+            os.killpg(process.pid, signal.SIGKILL)
     return process.returncode, said[-3000:]
 
 

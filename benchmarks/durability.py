@@ -194,10 +194,12 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     report["storages"] += record(made, folder, options.counts)
     for url in options.storage:
         report["storages"] += storages(made, url, options.counts)
+    console.print(report["storages"])
     for number, url in enumerate((None, *options.storage)):
         place = folder / f"run{number}"
         sizes = options.workers, options.trials, options.run_sampler, options.seed
         report["runs"].append(run(place, url, *sizes))
+        console.print(report["runs"][-1])
     return report
 
 

@@ -24,7 +24,7 @@ from scalesearch.search.pool import Pool, seen
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.samplers import derived_seed
 from scalesearch.search.study import Definition
-from scalesearch.search.surrogate import Rows, Surrogate
+from scalesearch.search.surrogate import Rows, Surrogate, load_models
 
 Floats = NDArray[np.float64]
 
@@ -76,8 +76,9 @@ class Guide:
         return None
 
     def prepare(self, number: int) -> None:
-        """Draw what candidate `number` is chosen from, unless the first results are still to come."""
+        """Draw and load what choosing candidate `number` takes, unless the first results are still to come."""
         if number >= self._surrogate.startup and self.definition.arm(number) == "search":
+            load_models()
             self._pool.at(number)
 
     def _loss(self, trial: TrialRecord) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -54,6 +55,11 @@ class Model(NamedTuple):
 
 
 Fit = Callable[[Floats, Floats], Model]
+
+
+def load_models() -> None:
+    """Load the library that models come from: one to three seconds, the first time."""
+    import_module("sklearn.gaussian_process")
 
 
 def _gp(x: Floats, y: Floats) -> Model:

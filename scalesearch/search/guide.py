@@ -76,7 +76,7 @@ class Guide:
         return None
 
     def prepare(self, number: int) -> None:
-        """Draw and load what choosing candidate `number` takes, unless the first results are still to come."""
+        """Draw and load what choosing candidate `number` takes, unless first results are still to come."""
         if number >= self._surrogate.startup and self.definition.arm(number) == "search":
             load_models()
             self._pool.at(number)

@@ -135,25 +135,19 @@ class Batch:
 
     def plain(self, row: int) -> Network:
         """Return a network that costs what one of the batch does; ValueError where it is not valid."""
-        kinds, stages = self.kinds, np.flatnonzero(self.repeats[:, row] > 0)
-        return Network(
+        kinds, present = self.kinds, self.repeats[:, row] > 0
+        stages = zip(self.kind[present, row].tolist(), self.stride[present, row].tolist(), strict=True)
+        model = Network(
             name="plain",
             resolution=tuple(self.size[:, row].tolist()),
-            stem=replace(kinds.stems[self.stem[row]], channels=int(self.stem_width[row])),
-            stages=tuple(
-                replace(
-                    kinds.stages[self.kind[stage, row]],
-                    channels=int(self.width[stage, row]),
-                    repeats=int(self.repeats[stage, row]),
-                    stride=int(self.stride[stage, row]),
-                )
-                for stage in stages
-            ),
-            head=replace(kinds.heads[self.head[row]], channels=int(self.head_width[row]) or None),
+            stem=kinds.stems[self.stem[row]],
+            stages=tuple(replace(kinds.stages[kind], stride=stride) for kind, stride in stages),
+            head=kinds.heads[self.head[row]],
             classes=kinds.classes,
             in_channels=kinds.in_channels,
             dims=kinds.dims,
         )
+        return self.network(row, model)
 
     def cost(self, measures: Sequence[str] = MEASURES) -> Cost:
         """Return FLOPs, parameters and activations, each an array (n,) of int64; 0 for those not asked for.

@@ -66,6 +66,13 @@ def test_of_16_drivers_that_start_at_once_exactly_one_wins_and_is_named(tmp_path
     assert (tmp_path / RECORD).read_text().count("\n") == 1
 
 
+def test_a_second_driver_is_refused_with_the_holders_name(tmp_path):
+    with RunStore(tmp_path), pytest.raises(RunHeldError, match=r"process [0-9]+ on"), RunStore(tmp_path):
+        pass
+    with RunStore(tmp_path) as store:  # the lock went with its holder
+        assert store.finished == []
+
+
 def test_the_lock_dies_with_its_holder(tmp_path):
     with drivers_of(tmp_path, 1) as process:
         go(process, 1)

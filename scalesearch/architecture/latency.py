@@ -84,9 +84,9 @@ def network_terms(network: Network) -> Floats:
     x, row = _done(network.stem, 0, network.input)
     total = row.copy()
     for stage in network.stages:
-        for block in stage.blocks(x.channels):
+        for block, count in stage.distinct_blocks(x.channels):
             x, row = _done(block, 0, x)
-            total += row
+            total += count * row
     total += _done(network.head, network.classes, x)[1]
     return total
 

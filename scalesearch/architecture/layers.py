@@ -46,6 +46,10 @@ class Cost:
             self.flops + other.flops, self.params + other.params, self.activations + other.activations
         )
 
+    def times(self, count: int) -> Cost:
+        """Return what so many equal parts take."""
+        return Cost(self.flops * count, self.params * count, self.activations * count)
+
 
 class Layer(Protocol):
     """What every layer kind answers for an input of shape `x`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import repeat
 from math import inf, lcm
 from typing import Any, NamedTuple
 
@@ -111,17 +112,19 @@ class Stage:
         """What scaled channels are rounded to a multiple of."""
         return lcm(self.divisor, OPERATORS[self.operator].multiple(dict(self.options)))
 
+    def distinct_blocks(self, in_channels: int) -> Iterator[tuple[Block, int]]:
+        """Yield the first block and the one that the others equal, each with how often it stands.
+
+        All blocks but the first keep their input's shape.
+        """
+        yield Block(self.operator, in_channels, self.channels, self.stride, self.options), 1
+        if self.repeats > 1:
+            yield Block(self.operator, self.channels, self.channels, 1, self.options), self.repeats - 1
+
     def blocks(self, in_channels: int) -> Iterator[Block]:
         """Yield the stage's blocks for an input of `in_channels` channels."""
-        for index in range(self.repeats):
-            first = index == 0
-            yield Block(
-                self.operator,
-                in_channels if first else self.channels,
-                self.channels,
-                self.stride if first else 1,
-                self.options,
-            )
+        for block, count in self.distinct_blocks(in_channels):
+            yield from repeat(block, count)
 
 
 class Block(NamedTuple):
@@ -262,9 +265,9 @@ class Network:
         x = stem.out(x)
         for stage in self.stages:
             entry, cost = x, Cost()
-            for block in stage.blocks(x.channels):
+            for block, count in stage.distinct_blocks(x.channels):
                 x, block_cost = _block_cost(block, x.size)
-                cost += block_cost
+                cost += block_cost.times(count)
             yield stage, entry, x, cost
         head = self.head.layer(self.classes)
         yield self.head, x, head.out(x), head.cost(x)

@@ -38,6 +38,7 @@ from scalesearch.training.data.image import attempt, decode_image
 from scalesearch.training.testing import trained
 
 SECONDS = 1.0  # of the processor, so that a busy machine fails no test
+ROOM = 4 << 30  # bytes that a reader may reserve; what it may fill is measured
 MEGABYTES = 400  # that all damaged files of a kind may add to the process's largest size
 LONG = 6_300  # of each kind
 LONGEST = 3_000  # characters of an error
@@ -245,17 +246,21 @@ class TooSlowError(BaseException):
 
 @contextmanager
 def limited():
-    """A second of the processor."""
+    """A second of the processor, and so much address space that a bomb is an error at once."""
 
     def stop(*_):
         raise TooSlowError
 
     before = signal.signal(signal.SIGPROF, stop)
+    space = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, space[1]))
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+        resource.setrlimit(resource.RLIMIT_AS, space)
         signal.signal(signal.SIGPROF, before)
 
 

@@ -13,6 +13,7 @@ from scalesearch import documents
 from scalesearch.cli.run_report import REPORT, Facts, make_report, view_of
 from scalesearch.dashboard.summary import Summary, ending_text, summary_from_report
 from scalesearch.errors import InputError
+from scalesearch.search.events import check_rungs
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.store import RECORD, STUDY
 from scalesearch.search.tail import Holder, RecordTail, holder_of
@@ -77,6 +78,7 @@ class RunFolder:
         self._beside = self.running, _changed(self.folder / REPORT)
         if not new and self._beside == before:
             return False
+        check_rungs(self.trials, self.events, len(self.facts.rungs), self.folder / RECORD)
         self._report = None
         return True
 

@@ -21,8 +21,8 @@ from scalesearch.cli.folder import stored_study
 from scalesearch.cli.target import Target
 from scalesearch.errors import InputError
 from scalesearch.files import replace_file
-from scalesearch.search.proposals import PATIENCE
 from scalesearch.search.ranking import rank_agreement
+from scalesearch.search.samplers import PATIENCE
 from scalesearch.search.store import STUDY
 from scalesearch.training import latency_fit
 from scalesearch.training.calibration import machine

@@ -32,8 +32,8 @@ from scalesearch.cli.words import (
 from scalesearch.errors import InputError
 from scalesearch.search.driver import Driver
 from scalesearch.search.engines.local import HANGING
-from scalesearch.search.proposals import PATIENCE
 from scalesearch.search.records import TrialRecord
+from scalesearch.search.samplers import PATIENCE
 from scalesearch.search.selection import final_rung, ranked
 from scalesearch.search.store import STUDY, RunStore, writing
 from scalesearch.search.study import Definition, Limits

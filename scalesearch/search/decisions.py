@@ -14,11 +14,12 @@ from typing import Any
 
 from scalesearch.errors import InputError
 from scalesearch.outcome import Outcome
+from scalesearch.search.events import check_rungs
 from scalesearch.search.objectives import OBJECTIVES
 from scalesearch.search.proposals import Proposals, training_key
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.rungs import Entry, Promotion, promotions
-from scalesearch.search.store import RunStore
+from scalesearch.search.store import RECORD, RunStore
 from scalesearch.search.study import Definition
 
 Results = Mapping[tuple[int, int], TrialRecord]  # by number and rung
@@ -45,17 +46,26 @@ class Decisions:
 
     def restore(self, results: Results) -> list[TrialRecord]:
         """Take up the recorded decisions again and return the trainings that have no result yet."""
-        for event in self._store.events:
+        store, rungs = self._store, len(self.definition.study.rungs)
+        check_rungs(store.finished, store.events, rungs, store.folder / RECORD)
+        for event in store.events:
             if event["event"] == "asked":
                 number = event["number"]
                 trial = self._restored(event, results.get((number, 0)))
                 self._candidates[trial.number] = trial
                 self._order.append((trial.number, 0))
-            elif event["event"] == "promoted" and event["closing"]:
-                self._closed.add((event["number"], event["rung"], tuple(event["among"])))
             elif event["event"] == "promoted":
-                self._order.append((event["number"], event["rung"]))
+                self._take_up_promotion(event)
         return [self._training(*at) for at in self._order if at not in results]
+
+    def _take_up_promotion(self, event: Mapping[str, Any]) -> None:
+        number, rung = event["number"], event["rung"]
+        if number not in self._candidates:
+            raise InputError(f"{self._store.folder}: the record sends {number} on, but has no such candidate")
+        if event["closing"]:
+            self._closed.add((number, rung, tuple(event["among"])))
+        else:
+            self._order.append((number, rung))
 
     def _restored(self, event: Mapping[str, Any], result: TrialRecord | None) -> TrialRecord:
         number = event["number"]

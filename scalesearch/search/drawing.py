@@ -21,8 +21,8 @@ from scalesearch.architecture.document import to_document
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.space import Candidate, SearchSpace
 from scalesearch.errors import InputError
-from scalesearch.search.proposals import PATIENCE, deployed_for
-from scalesearch.search.samplers import random_candidate
+from scalesearch.search.proposals import deployed_for
+from scalesearch.search.samplers import PATIENCE, random_candidate
 from scalesearch.search.study import digest
 from scalesearch.search.tables import read_parquet, write_parquet
 

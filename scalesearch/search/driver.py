@@ -17,10 +17,10 @@ from typing import Literal
 from scalesearch.outcome import Outcome
 from scalesearch.search.decisions import Decisions
 from scalesearch.search.engines import Engine, Finished, Job, Progress
-from scalesearch.search.proposals import PATIENCE, training_key
+from scalesearch.search.proposals import training_key
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.rungs import Promotion
-from scalesearch.search.samplers import derived_seed
+from scalesearch.search.samplers import PATIENCE, derived_seed
 from scalesearch.search.selection import final_rung
 from scalesearch.search.store import RunStore
 from scalesearch.search.study import Definition, Limits

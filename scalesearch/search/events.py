@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from scalesearch.errors import InputError
 from scalesearch.search.records import Member, TrialRecord
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
@@ -55,6 +58,19 @@ def fault_of_event(event: Mapping[str, Any]) -> str | None:
         place = ".".join(map(str, first["loc"]))
         return f"{event['event']}.{place}: {first['msg'].lower()}"
     return None
+
+
+def check_rungs(
+    trials: Iterable[TrialRecord], events: Iterable[Mapping[str, Any]], rungs: int, where: Path
+) -> None:
+    """Raise InputError where a record has trainings on rungs that its study, of so many, has not."""
+    of_trials = (trial.rung for trial in trials)
+    decided = (event["rung"] for event in events if event["event"] == "promoted")
+    highest = max(chain(of_trials, decided), default=0)
+    if highest >= rungs:
+        raise InputError(
+            f"{where}: the study's rungs are 0 to {rungs - 1}, but the record has rung {highest}"
+        )
 
 
 def fault_of_trial(trial: TrialRecord) -> str | None:

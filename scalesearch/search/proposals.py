@@ -13,11 +13,9 @@ from scalesearch.outcome import Outcome
 from scalesearch.search.guide import Guide
 from scalesearch.search.objectives import directions, told
 from scalesearch.search.records import Member, TrialRecord
-from scalesearch.search.samplers import SAMPLERS, Proposer, derived_seed, replay
+from scalesearch.search.samplers import PATIENCE, SAMPLERS, Proposer, derived_seed, replay
 from scalesearch.search.store import RunStore
 from scalesearch.search.study import Definition, digest
-
-PATIENCE = 200  # repeats or discards in a row after which a space counts as exhausted (D12)
 
 
 class Proposals:
@@ -52,6 +50,8 @@ class Proposals:
 
         A result describes its candidate, so that of thousands of trials nothing is fitted again.
         """
+        if number != len(self._asked):
+            raise ValueError(f"candidates are numbered as they were proposed, so this is {len(self._asked)}")
         self._proposer(number).restore(number, params, notes)
         if result is None:
             candidate = self.definition.space.draw(replay(params))

@@ -35,6 +35,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 Direction = Literal["minimize", "maximize"]
+PATIENCE = 200  # repeats or discards in a row after which a space counts as exhausted (D12)
 POPULATION = 20  # of the genetic samplers; with Optuna's 50 a search of 100 trainings has two generations
 
 
@@ -244,9 +245,12 @@ class Proposer:
     def restore(self, number: int, params: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
         """Take up a recorded proposal again, as one whose result is not told yet."""
         values = {} if self._sampler.blind else {**params, **notes.get("silent", {})}
-        for _ in range(self._places, notes["place"]):
+        place = notes["place"]
+        if place not in range(self._places, self._places + PATIENCE):
+            raise ValueError(f"its place is one of the {PATIENCE} from {self._places}, but got {place!r}")
+        for _ in range(self._places, place):
             self.study.add_trial(create_trial(state=TrialState.FAIL))  # a discard
-        self._trials[number], self._places = notes["place"], notes["place"] + 1
+        self._trials[number], self._places = place, place + 1
         self.study.add_trial(
             create_trial(
                 state=TrialState.RUNNING,

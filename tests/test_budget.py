@@ -1,6 +1,7 @@
 """Scaling and the fit to a budget: rules of rounding, monotony, and never above the budget."""
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 from strategies import coefficients, networks
 
 from scalesearch import load, scale
-from scalesearch.architecture.budget import BAND, Bounds, Budget, OverBudgetError, fit, repair
+from scalesearch.architecture.budget import BAND, Bounds, Budget, OverBudgetError, TooDeepError, fit, repair
+from scalesearch.architecture.document import to_document
 from scalesearch.architecture.domains import random_values
 from scalesearch.architecture.proxy import total_stride, with_total_stride
 from scalesearch.architecture.rounding import round_channels, round_repeats, round_resolution
 from scalesearch.architecture.scaling import Coefficients, compound
 from scalesearch.documents import load_recipe, load_space
+from scalesearch.documents.network import network_from
 
 MIXED = load_space("mixed")
 
@@ -67,8 +70,23 @@ def test_default_space_reaches_the_band_at_every_level(budget):
     rng = np.random.default_rng(int(budget))
     for index in range(40):
         level = budget * (1, 0.5, 0.25, 0.125)[index % 4]
-        fitted = MIXED.draw(random_values(rng)).deployed(Budget(level))
+        candidate = MIXED.draw(random_values(rng))
+        fitted = fit(candidate.base, candidate.coefficients, Budget(level))
         assert BAND <= fitted.share <= 1, (level, fitted.repair)
+
+
+def test_a_family_that_fills_its_budget_with_depth_alone_is_no_candidate():
+    rng, fates = np.random.default_rng(0), Counter()
+    for _ in range(300):
+        candidate = MIXED.draw(random_values(rng))
+        try:
+            network = candidate.deployed(Budget(2e10)).network
+        except TooDeepError as error:
+            fates["refused", "at most 1,000 blocks" in str(error)] += 1
+            assert fit(candidate.base, candidate.coefficients, Budget(2e10)).network.blocks > 1_000
+        else:
+            fates["read again"] += network_from(to_document(network), "network.yaml") == network
+    assert fates["read again"] == 300 - fates["refused", True] < 300
 
 
 def test_a_family_that_grows_in_resolution_alone_is_refused_by_a_limit_on_parameters_at_once():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import TYPE_CHECKING
 
+from scalesearch.architecture.document import MOST_BLOCKS
 from scalesearch.architecture.layers import Cost
 from scalesearch.architecture.network import Network, Stage
 from scalesearch.architecture.rounding import RESOLUTION_STEP, SMALLEST_RESOLUTION
@@ -109,12 +110,23 @@ class Fit:
     clamped: bool
 
 
-class OverBudgetError(ValueError):
+class UnfitError(ValueError):
+    """A family has no network for a budget."""
+
+
+class OverBudgetError(UnfitError):
     """The budget is below the smallest member of the family, which takes `share` times the budget."""
 
     def __init__(self, share: float) -> None:
         super().__init__(f"the smallest member of the family takes {share:.4g} times the budget")
         self.share = share
+
+
+class TooDeepError(UnfitError):
+    """The family fills the budget with more blocks than a network document may have."""
+
+    def __init__(self, blocks: int) -> None:
+        super().__init__(f"a network has at most {MOST_BLOCKS:,} blocks, but this family's has {blocks:,}")
 
 
 def solve_phi(share: Callable[[float], float]) -> float:

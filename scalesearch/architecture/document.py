@@ -19,7 +19,8 @@ def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-MOST_BLOCKS = 100_000  # a hundred times what a document may ask for
+MOST_BLOCKS = 1_000  # of a document: far beyond any network that is built
+MOST_READ = 100_000  # blocks that a record may hold
 STAGE_FIELDS = ("operator", "channels", "repeats", "stride", "divisor")
 _SHOWN_OPTIONS = ("kernel", "expand", "se", "groups")
 
@@ -37,8 +38,8 @@ def from_document(document: Mapping[str, Any]) -> Network:
     Records and tables may come from strangers, so a network that takes minutes to count is refused here too.
     """
     blocks = sum(row["repeats"] for row in document["stages"])
-    if blocks > MOST_BLOCKS:
-        raise ValueError(f"a network has at most {MOST_BLOCKS:,} blocks, but this has {blocks:,}")
+    if blocks > MOST_READ:
+        raise ValueError(f"a network has at most {MOST_READ:,} blocks, but this has {blocks:,}")
     own = {name: _tupled(value) for name, value in document.items()}
     norm = own.pop("norm", {})
     stem = {name: _tupled(value) for name, value in own.pop("stem").items()}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from scalesearch import documents
-from scalesearch.architecture.budget import Budget, OverBudgetError
+from scalesearch.architecture.budget import Budget, UnfitError
 from scalesearch.architecture.domains import random_values
 from scalesearch.architecture.latency import LatencyModel, segments
 from scalesearch.architecture.network import Network
@@ -180,10 +180,10 @@ def random_networks(space: str, budget: float, count: int, seed: int) -> list[Ne
     while len(found) < count:
         try:
             fitted = drawn.draw(random_values(rng)).deployed(Budget(budget)).network
-        except OverBudgetError as error:
+        except UnfitError as error:
             barren += 1
             if barren == PATIENCE:
-                raise InputError(f"--budget-flops: no network of the space {space} is so cheap") from error
+                raise InputError(f"--budget-flops: the space {space} gives no network: {error}") from error
             continue
         found.append(replace(fitted, name=f"random_{len(found)}"))
         barren = 0

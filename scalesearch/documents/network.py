@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from scalesearch.architecture.document import from_document
+from scalesearch.architecture.document import MOST_BLOCKS, from_document
 from scalesearch.architecture.network import Head, Network, Stage, Stem
 from scalesearch.architecture.operators import OPERATORS
 from scalesearch.documents.check import Place, check_name, checked, known_keys
@@ -21,7 +21,6 @@ from scalesearch.errors import InputError
 ABOUT = ("source", "published", "description", "variants")
 # A document is read in a moment, or it is a mistake: far beyond any network that is built.
 MOST_STAGES = 100
-MOST_BLOCKS = 1_000
 LARGEST = (
     (1_000_000, ("channels", "hidden", "classes", "in_channels", "divisor", "groups")),
     (65_536, ("resolution",)),

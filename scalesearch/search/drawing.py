@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scalesearch.architecture.budget import BAND, Budget, Fit, OverBudgetError
+from scalesearch.architecture.budget import BAND, Budget, Fit, OverBudgetError, UnfitError
 from scalesearch.architecture.document import to_document
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.space import Candidate, SearchSpace
@@ -125,7 +125,7 @@ def _from(stratum: Sequence[_Pooled], number: int, drawing: Drawing) -> Drawn:
         one = stratum[place]
         try:
             deployed = deployed_for(one.candidate, drawing.classes, Budget(drawing.budget))
-        except OverBudgetError:
+        except UnfitError:
             continue
         if deployed.share >= BAND:
             return _drawn(one, deployed, number)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from scalesearch.architecture.budget import Fit, OverBudgetError
+from scalesearch.architecture.budget import Fit, UnfitError
 from scalesearch.architecture.document import from_document
 from scalesearch.architecture.space import Candidate
 from scalesearch.search.features import FEATURES
@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 class Guide:
     """Chooses the values of the next candidate by what was trained before.
 
-    `fit` gives a candidate's deployed network at a level; it raises OverBudgetError where there is none.
+    `fit` gives a candidate's deployed network at a level; it raises UnfitError where there is none.
     """
 
     def __init__(self, definition: Definition, fit: Callable[[Candidate, float], Fit]) -> None:
@@ -95,7 +95,7 @@ class Guide:
     def _deployable(self, candidate: Candidate, number: int) -> bool:
         try:
             self._fit(candidate, self.definition.level(number))
-        except OverBudgetError:
+        except UnfitError:
             return False
         return True
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from scalesearch.architecture.budget import Budget, Fit, OverBudgetError
+from scalesearch.architecture.budget import Budget, Fit, UnfitError
 from scalesearch.architecture.document import to_document
 from scalesearch.architecture.space import Candidate
 from scalesearch.outcome import Outcome
@@ -70,7 +70,7 @@ class Proposals:
             candidate, params = self._proposer(number).ask(number, attempt, given)
             try:
                 trial = self._describe(number, candidate, self._deployed(candidate, number), params)
-            except OverBudgetError:
+            except UnfitError:
                 self._proposer(number).discard(number)
                 continue
             self._asked.append(trial)
@@ -115,7 +115,7 @@ class Proposals:
         for level in levels[:-1]:
             try:
                 return self._fit(candidate, level), level
-            except OverBudgetError:
+            except UnfitError:
                 continue
         return self._fit(candidate, levels[-1]), levels[-1]
 
@@ -160,7 +160,7 @@ def _named(fit: Fit, name: str) -> Fit:
 
 
 def deployed_for(candidate: Candidate, classes: int, budget: Budget) -> Fit:
-    """Return a candidate's network for so many classes, fitted to a budget; OverBudgetError if none fits."""
+    """Return a candidate's network for so many classes, fitted to a budget; UnfitError if there is none."""
     return replace(candidate, base=replace(candidate.base, classes=classes)).deployed(budget)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ def outcome(number: int, seed: int = 0) -> Outcome:
 
 class Memory:
     """A record that is kept nowhere: what a made-up run is restored from."""
+
+    folder = Path("memory")
 
     def __init__(self, events: Sequence[dict[str, Any]] = ()) -> None:
         self.events = list(events)

@@ -78,7 +78,7 @@ class RunFolder:
         self._beside = self.running, _changed(self.folder / REPORT)
         if not new and self._beside == before:
             return False
-        check_rungs(self.trials, self.events, len(self.facts.rungs), self.folder / RECORD)
+        check_rungs(self.trials, self.events, len(self.facts.rungs), self.folder)
         self._report = None
         return True
 

@@ -19,7 +19,7 @@ from scalesearch.search.objectives import OBJECTIVES
 from scalesearch.search.proposals import Proposals, training_key
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.rungs import Entry, Promotion, promotions
-from scalesearch.search.store import RECORD, RunStore
+from scalesearch.search.store import RunStore
 from scalesearch.search.study import Definition
 
 Results = Mapping[tuple[int, int], TrialRecord]  # by number and rung
@@ -47,7 +47,7 @@ class Decisions:
     def restore(self, results: Results) -> list[TrialRecord]:
         """Take up the recorded decisions again and return the trainings that have no result yet."""
         store, rungs = self._store, len(self.definition.study.rungs)
-        check_rungs(store.finished, store.events, rungs, store.folder / RECORD)
+        check_rungs(results.values(), store.events, rungs, store.folder)
         for event in store.events:
             if event["event"] == "asked":
                 number = event["number"]

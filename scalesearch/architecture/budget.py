@@ -147,7 +147,7 @@ def solve_phi(share: Callable[[float], float]) -> float:
 
 def _wider_stages(network: Network) -> Iterator[Network]:
     for index, stage in enumerate(network.stages):
-        yield _with_stage(network, index, replace(stage, channels=stage.channels + stage.multiple))
+        yield _with_stage(network, index, stage.sized(stage.channels + stage.multiple, stage.repeats))
     if network.head.channels is not None:
         head = replace(network.head, channels=network.head.channels + network.head.divisor)
         yield replace(network, head=head)
@@ -155,7 +155,7 @@ def _wider_stages(network: Network) -> Iterator[Network]:
 
 def _deeper_stages(network: Network) -> Iterator[Network]:
     for index, stage in enumerate(network.stages):
-        yield _with_stage(network, index, replace(stage, repeats=stage.repeats + 1))
+        yield _with_stage(network, index, stage.sized(stage.channels, stage.repeats + 1))
 
 
 def _with_stage(network: Network, index: int, stage: Stage) -> Network:

@@ -77,6 +77,8 @@ def window(
     size: tuple[int, ...], kernel: int | tuple[int, ...], stride: int | tuple[int, ...]
 ) -> tuple[int, ...]:
     """Slide a window with symmetric padding: (n + 2p - k) // s + 1, which is ceil(n / s) for odd k."""
+    if kernel == 1 == stride:  # what most layers are
+        return size
     dims = len(size)
     sides = zip(
         size, per_dimension(kernel, dims), per_dimension(stride, dims), padding(kernel, dims), strict=True

@@ -107,6 +107,13 @@ class Stage:
         _at_least(1, groups=options.get("groups", 1))
         return tuple(sorted(options.items()))
 
+    def sized(self, channels: int, repeats: int) -> Stage:
+        """Return the stage with another size; its options are right already."""
+        _at_least(1, channels=channels, repeats=repeats)
+        found = object.__new__(Stage)
+        vars(found).update(vars(self), channels=channels, repeats=repeats)
+        return found
+
     @property
     def multiple(self) -> int:
         """What scaled channels are rounded to a multiple of."""
@@ -145,10 +152,11 @@ class Block(NamedTuple):
         return operator.block(self.in_channels, self.channels, self.stride, **options)
 
 
+# A fit asks for the same few hundred parts over and over; more room finds no more of them again.
 @lru_cache(maxsize=5_000)
-def _block_cost(block: Block, size: tuple[int, ...]) -> tuple[Shape, Cost]:
-    # A fit asks for the same few hundred blocks over and over; more room finds no more of them again.
-    layer, x = block.layer(), Shape(block.in_channels, size)
+def _counted(part: Stem | Block | Head, classes: int, x: Shape) -> tuple[Shape, Cost]:
+    """Return what comes out of a part and what it costs; `classes` are of a head."""
+    layer = part.layer(classes) if isinstance(part, Head) else part.layer()
     return layer.out(x), layer.cost(x)
 
 
@@ -259,18 +267,16 @@ class Network:
 
     def parts(self) -> Iterator[tuple[Stem | Stage | Head, Shape, Shape, Cost]]:
         """Yield stem, stages and head, each with the shapes that go in and come out and its cost."""
-        x = self.input
-        stem = self.stem.layer()
-        yield self.stem, x, stem.out(x), stem.cost(x)
-        x = stem.out(x)
+        entry = self.input
+        x, cost = _counted(self.stem, 0, entry)
+        yield self.stem, entry, x, cost
         for stage in self.stages:
             entry, cost = x, Cost()
             for block, count in stage.distinct_blocks(x.channels):
-                x, block_cost = _block_cost(block, x.size)
+                x, block_cost = _counted(block, 0, x)
                 cost += block_cost.times(count)
             yield stage, entry, x, cost
-        head = self.head.layer(self.classes)
-        yield self.head, x, head.out(x), head.cost(x)
+        yield self.head, x, *_counted(self.head, self.classes, x)
 
     def cost(self) -> Cost:
         """Return FLOPs (multiply-accumulates), parameters and activations for one input."""

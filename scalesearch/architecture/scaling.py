@@ -44,11 +44,13 @@ def with_valid_widths(network: Network) -> Network:
             widths[index] = -(-widths[index] // step) * step
         if operator.widens and widths[index + 1] <= widths[index]:
             widths[index + 1] = (widths[index] // own[index + 1] + 1) * own[index + 1]
+    if widths == [network.stem.channels, *(stage.channels for stage in network.stages)]:
+        return network
     stages = zip(network.stages, widths[1:], strict=True)
     return replace(
         network,
         stem=replace(network.stem, channels=widths[0]),
-        stages=tuple(replace(stage, channels=width) for stage, width in stages),
+        stages=tuple(stage.sized(width, stage.repeats) for stage, width in stages),
     )
 
 
@@ -58,10 +60,9 @@ def scale(network: Network, depth: float = 1, width: float = 1, resolution: floa
     EfficientNet, Tan and Le 2019, equation 3: d, w and r applied to the baseline.
     """
     stages = tuple(
-        replace(
-            stage,
-            repeats=round_repeats(stage.repeats * depth),
+        stage.sized(
             channels=_wider(stage.channels, width, stage.multiple),
+            repeats=round_repeats(stage.repeats * depth),
         )
         for stage in network.stages
     )

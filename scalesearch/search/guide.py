@@ -6,7 +6,6 @@ seed and the number (`pool.py`), so a run that is resumed chooses as one that wa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from scalesearch.architecture.document import from_document
 from scalesearch.architecture.space import Candidate
 from scalesearch.search.features import FEATURES
 from scalesearch.search.objectives import OBJECTIVES, told
-from scalesearch.search.pool import Pool, seen
+from scalesearch.search.pool import Pool, seen, text_of
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.samplers import derived_seed
 from scalesearch.search.study import Definition
@@ -58,7 +57,7 @@ class Guide:
         if len(results) < self._surrogate.startup:
             return None
         taken = {self._text(t) for t in before}
-        pool = [one for one in self._pool.at(number) if _text(one.params) not in taken]
+        pool = [one for one in self._pool.at(number) if one.text not in taken]
         trained = [t for t in before if t.number in results]
         pending = [t for t in before if t.number not in results]
         losses = np.array([results[t.number] for t in trained])
@@ -89,7 +88,7 @@ class Guide:
 
     def _text(self, trial: TrialRecord) -> str:
         if trial.number not in self._texts:
-            self._texts[trial.number] = _text(trial.params)
+            self._texts[trial.number] = text_of(trial.params)
         return self._texts[trial.number]
 
     def _deployable(self, candidate: Candidate, number: int) -> bool:
@@ -115,7 +114,3 @@ class _Table:
 
     def __getitem__(self, rows: Rows) -> Floats:
         return self.made([self.trials[row] for row in rows])
-
-
-def _text(params: dict[str, Any]) -> str:
-    return json.dumps(params, sort_keys=True)

@@ -7,8 +7,10 @@ but the seed, the level and its place among the level's blocks.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import log2
 from typing import Any
 
@@ -42,6 +44,16 @@ class Pooled:
     candidate: Candidate
     params: dict[str, Any]
     row: Floats
+
+    @cached_property
+    def text(self) -> str:
+        """The values in words; those of one candidate are equal."""
+        return text_of(self.params)
+
+
+def text_of(params: dict[str, Any]) -> str:
+    """Return a candidate's values in words."""
+    return json.dumps(params, sort_keys=True)
 
 
 class Pool:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from scalesearch.architecture.budget import Fit, UnfitError
 from scalesearch.architecture.document import from_document
@@ -63,7 +62,7 @@ class Guide:
         losses = np.array([results[t.number] for t in trained])
         rng = np.random.default_rng(derived_seed(self.definition.study.seed, "surrogate", number))
         # On several threads sums depend on their number, and trainings have the cores.
-        with threadpool_limits(1):
+        with load_models().limit(limits=1):
             while pool:
                 rows = np.stack([one.row for one in pool])
                 waiting = self._table(pending)

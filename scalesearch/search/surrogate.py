@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -57,9 +58,11 @@ class Model(NamedTuple):
 Fit = Callable[[Floats, Floats], Model]
 
 
-def load_models() -> None:
-    """Load the library that models come from: one to three seconds, the first time."""
+@cache
+def load_models() -> ThreadpoolController:
+    """Load the library that models come from, which takes seconds once; return what limits its threads."""
     import_module("sklearn.gaussian_process")
+    return ThreadpoolController()  # it looks through all loaded libraries for those with threads
 
 
 def _gp(x: Floats, y: Floats) -> Model:

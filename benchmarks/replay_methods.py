@@ -19,7 +19,7 @@ import numpy as np
 import optuna
 from replay import Floats, Rows, Values, View
 
-from scalesearch.architecture.budget import OverBudgetError
+from scalesearch.architecture.budget import UnfitError
 from scalesearch.architecture.domains import random_values
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.space import Candidate, SearchSpace
@@ -47,7 +47,7 @@ class Fitting:
         """Return (k,) features of the proxy, or None where the candidate cannot be fitted."""
         try:
             proxy = candidate.proxy(self.policy, self.policy.flops, self.classes, self.side)
-        except OverBudgetError:
+        except UnfitError:
             return None
         return features(proxy.network)
 

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from scalesearch.architecture.budget import Budget, OverBudgetError
+from scalesearch.architecture.budget import Budget, UnfitError
 from scalesearch.architecture.domains import random_values
 from scalesearch.architecture.network import Network
 from scalesearch.documents import load_recipe, load_space, load_study
@@ -55,7 +55,7 @@ def candidates(space: str, recipe: Recipe, budget: float, seed: int, data: Devic
             proxy = candidate.proxy(
                 recipe.proxy, recipe.proxy.flops_at(level, budget), data.classes, side
             ).network
-        except OverBudgetError:
+        except UnfitError:
             continue  # a search draws anew, too
         turn += 1
         yield proxy

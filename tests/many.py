@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from scalesearch import documents
-from scalesearch.architecture.budget import Budget, OverBudgetError
+from scalesearch.architecture.budget import Budget, UnfitError
 from scalesearch.outcome import Outcome
 from scalesearch.search.records import Member, TrialRecord
 from scalesearch.search.samplers import random_candidate
@@ -24,7 +24,7 @@ def records(count: int, drawn: int) -> list[TrialRecord]:
         candidate, params = random_candidate(space, rng)
         try:
             deployed, proxy = candidate.deployed(Budget(BUDGET)), candidate.proxy(policy, 1e7, 10, 32)
-        except OverBudgetError:
+        except UnfitError:
             continue
         members = Member.of(deployed, Budget(BUDGET)), Member.of(proxy, Budget(1e7))
         found.append((candidate.coefficients, params, *members))

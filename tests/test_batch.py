@@ -12,7 +12,7 @@ from scalesearch import documents, load
 from scalesearch.architecture.batch import Batch
 from scalesearch.architecture.batch_fit import fit_all
 from scalesearch.architecture.batch_scaling import scaled
-from scalesearch.architecture.budget import BAND, Budget, OverBudgetError, fit
+from scalesearch.architecture.budget import BAND, Budget, UnfitError, fit
 from scalesearch.architecture.domains import random_values
 from scalesearch.architecture.operators import OPERATORS
 from scalesearch.architecture.scaling import Coefficients, compound
@@ -104,7 +104,7 @@ def test_fitted_arrays_are_the_fits_of_single_families(limits):
     for row, candidate in enumerate(candidates):
         try:
             alone = fit(candidate.base, candidate.coefficients, Budget(**limits))
-        except OverBudgetError:
+        except UnfitError:
             assert fits.share[row] > 1
             continue
         assert fits.share[row] <= 1

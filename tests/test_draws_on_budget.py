@@ -9,7 +9,7 @@ from spaces import random_space
 from scalesearch.architecture.batch import Batch
 from scalesearch.architecture.batch_fit import fit_all
 from scalesearch.architecture.batch_scaling import valid_widths
-from scalesearch.architecture.budget import BAND, Budget, OverBudgetError, fit
+from scalesearch.architecture.budget import BAND, Budget, UnfitError, fit
 from scalesearch.architecture.domains import random_values
 from scalesearch.architecture.membership import merged
 from scalesearch.architecture.network import Head, Network, Stage, Stem
@@ -137,7 +137,7 @@ def check_reachable(shapes, budgets, report):
             coefficients = Coefficients.from_shares(depth, (1 - depth) * rng.random())
             try:
                 fitted = fit(model, coefficients, Budget(budget))
-            except OverBudgetError:
+            except UnfitError:
                 continue
             assert fitted.network.cost().flops <= budget
             met += fitted.share >= BAND

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_search import definition, results, search
 
-from scalesearch.architecture.budget import OverBudgetError
+from scalesearch.architecture.budget import UnfitError
 from scalesearch.documents import space_from
 from scalesearch.search.guide import Guide
 from scalesearch.search.pool import EACH, TURNS, Pool, fitted_proxies
@@ -100,7 +100,7 @@ def test_proxies_that_are_fitted_together_are_those_that_are_fitted_one_by_one(s
     def alone(candidate):
         try:
             return candidate.proxy(study.policy, flops, study.classes, study.resolution).network
-        except OverBudgetError:
+        except UnfitError:
             return None
 
     expected = [alone(one) for one in drawn]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scalesearch.architecture.budget import OverBudgetError
+from scalesearch.architecture.budget import UnfitError
 from scalesearch.architecture.document import from_document
 from scalesearch.architecture.domains import random_values
 from scalesearch.architecture.proxy import ProxyPolicy
@@ -50,7 +50,7 @@ def proxies(count, seed):
     found = []
     while len(found) < count:
         candidate = space.draw(random_values(rng))
-        with suppress(OverBudgetError):  # a shape that is too dear even at its narrowest
+        with suppress(UnfitError):  # a shape that is too dear even at its narrowest
             found.append(candidate.proxy(policy, policy.flops, 10, 32).network)
     return found
 

@@ -24,6 +24,7 @@ from scalesearch.architecture.batch_scaling import (
     valid_widths,
 )
 from scalesearch.architecture.budget import BAND, LOWEST_PHI, MOST_PHI, NARROWEST
+from scalesearch.architecture.document import MOST_BLOCKS
 from scalesearch.architecture.exchange import exchanged
 from scalesearch.architecture.polynomials import Numbers
 from scalesearch.architecture.rounding import RESOLUTION_STEP, SMALLEST_RESOLUTION
@@ -41,7 +42,8 @@ class BatchFit:
 
     Attributes:
         batch: the networks. phi: (n,) the compound coefficients before repair.
-        share: (n,) of the binding limit; above 1 where a family has no member within its budget.
+        share: (n,) of the binding limit; above 1 where a family has no member within its budget, infinite
+            where that has more blocks than a document may have.
     """
 
     batch: Batch
@@ -83,10 +85,15 @@ class Fitting:
         phi, self.numbers = self._largest(rows, self._member, span, least, guess, slope, 1e-6)
         self.taken = self._share(rows, self.numbers)
         self._shrink(np.flatnonzero(smallest > 1))
+        self._refuse_depth()
         for step in (self._heighten, self._widen, self._deepen, self._widen_stages, self._exchange):
             if len(rows := np.flatnonzero(self.taken < BAND)):
                 step(rows)
+        self._refuse_depth()
         return BatchFit(self.bases.having(self.numbers), phi, self.taken)
+
+    def _refuse_depth(self) -> None:
+        self.taken[self.bases.having(self.numbers).repeats.sum(axis=0) > MOST_BLOCKS] = np.inf
 
     # `rows` number the bases, and `numbers` are those of these rows.
 

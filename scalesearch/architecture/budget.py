@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import TYPE_CHECKING
@@ -259,7 +260,7 @@ def fit(
 
     `budget` may also be a function that returns the share of a budget that a network takes; the share
     must not fall as the network grows. Raises OverBudgetError where even the narrowest network of this
-    shape costs more than the budget.
+    shape costs more than the budget, TooDeepError where the largest has more than 1,000 blocks.
     """
     if isinstance(budget, Budget) and budget.latency is not None:
         return _fit_within_latency(base, coefficients, budget, bounds)
@@ -277,10 +278,12 @@ def fit(
     repaired: tuple[str, ...] = ()
     if smallest > 1:
         network, repaired = _shrunk(network, share, bounds), ("shrink",)
+    _check_depth(network)
     network, closed = repair(network, share, bounds)
     if isinstance(budget, Budget) and share(network) < BAND:
         exchange = _exchanged(network, budget, bounds)
         network, closed = exchange or network, (*closed, "exchange") if exchange else closed
+    _check_depth(network)
     return Fit(
         phi=phi,
         network=network,
@@ -291,14 +294,20 @@ def fit(
     )
 
 
+def _check_depth(network: Network) -> None:
+    if network.blocks > MOST_BLOCKS:
+        raise TooDeepError(network.blocks)
+
+
 def _fit_within_latency(base: Network, coefficients: Coefficients, budget: Budget, bounds: Bounds) -> Fit:
     """Fit to the costs alone and, only where that is too slow, to costs and latency together.
 
     So a limit that does not bind changes nothing. Predicted seconds are no polynomial of the widths, so the
     last step of the repair, the exchange of widths, is left out of the second fit.
     """
-    found = fit(base, coefficients, replace(budget, latency=None), bounds)
-    share = budget.share(found.network)
-    if share <= 1:
-        return replace(found, share=share)
+    with suppress(TooDeepError):  # the latency may not let it get so deep
+        found = fit(base, coefficients, replace(budget, latency=None), bounds)
+        share = budget.share(found.network)
+        if share <= 1:
+            return replace(found, share=share)
     return fit(base, coefficients, budget.share, bounds)

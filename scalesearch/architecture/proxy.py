@@ -86,7 +86,7 @@ def make_proxy(
     """Return the member of the family that costs at most `flops` at the recipe's resolution and stride plan.
 
     Depth, width and resolution all move with phi; a resolution that the bounds clamp makes gamma
-    unidentified, and the fit says so. Raises OverBudgetError where the smallest member costs more.
+    unidentified, and the fit says so. Raises UnfitError where no member fits.
     """
     small = at_base_resolution(base, policy, classes, data_resolution)
     resolution = min(policy.base_resolution, data_resolution)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from scalesearch.architecture.budget import Budget, Fit, TooDeepError, fit
-from scalesearch.architecture.document import MOST_BLOCKS, STAGE_FIELDS, from_document
+from scalesearch.architecture.budget import Budget, Fit, fit
+from scalesearch.architecture.document import STAGE_FIELDS, from_document
 from scalesearch.architecture.domains import (
     Choice,
     Domain,
@@ -41,14 +41,8 @@ class Candidate:
         return compound(self.base, self.coefficients, phi)
 
     def deployed(self, budget: Budget) -> Fit:
-        """Return the member fitted to `budget`.
-
-        Raises OverBudgetError where the smallest costs more, TooDeepError where it is no network to build.
-        """
-        found = fit(self.base, self.coefficients, budget)
-        if found.network.blocks > MOST_BLOCKS:
-            raise TooDeepError(found.network.blocks)
-        return found
+        """Return the member fitted to `budget`; UnfitError where there is none."""
+        return fit(self.base, self.coefficients, budget)
 
     def proxy(self, policy: ProxyPolicy, flops: float, classes: int, data_resolution: int) -> Fit:
         """Return the small member that is trained in the family's place."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scalesearch import documents
-from scalesearch.architecture.budget import Budget, Fit, OverBudgetError, fit
+from scalesearch.architecture.budget import Budget, Fit, OverBudgetError, TooDeepError, fit
 from scalesearch.architecture.document import to_document
 from scalesearch.architecture.network import Network
 from scalesearch.architecture.proxy import total_stride
@@ -128,6 +128,8 @@ class CoefficientsSession(SurveySession):
                 f"{error.share * request.budget:,.0f} multiply-accumulates, but the budget is "
                 f"{request.budget:,.0f}"
             ) from error
+        except TooDeepError as error:
+            raise InputError(f"--budget-flops: {base.name}: {error}") from error
 
     def _conclude(self, report: dict[str, Any], ground: Ground, folder: Path) -> tuple[dict[str, Any], int]:
         report |= {"deployed": None}

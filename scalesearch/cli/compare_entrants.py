@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scalesearch import documents
-from scalesearch.architecture.budget import BAND, Budget, OverBudgetError
+from scalesearch.architecture.budget import BAND, Budget, OverBudgetError, TooDeepError
 from scalesearch.architecture.document import from_document, to_document
 from scalesearch.architecture.network import Network
 from scalesearch.architecture.proxy import ProxyPolicy, at_base_resolution, make_proxy
@@ -170,6 +170,8 @@ def _by_rule(base: Network, label: str, rule: str | None, terms: Terms) -> Entra
             f"{label}: the smallest member of its family costs {error.share * flops:,.0f} "
             f"multiply-accumulates, but the recipe compares at {flops:,.0f}"
         ) from error
+    except TooDeepError as error:
+        raise InputError(f"{label}: {error}") from error
     network = replace(fit.network, name=label)
     return Entrant(label, network, named, source, fit.share, fit.realised, fit.phi, fit.repair, fit.clamped)
 

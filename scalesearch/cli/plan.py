@@ -11,7 +11,7 @@ from statistics import fmean
 
 import numpy as np
 
-from scalesearch.architecture.budget import OverBudgetError
+from scalesearch.architecture.budget import UnfitError
 from scalesearch.architecture.document import from_document
 from scalesearch.architecture.domains import random_values
 from scalesearch.architecture.network import Network
@@ -225,5 +225,5 @@ def _proxy(definition: Definition, rng: np.random.Generator, level: float) -> Ne
     flops = definition.policy.flops_at(level, definition.budget)
     try:
         return candidate.proxy(definition.policy, flops, definition.classes, definition.resolution).network
-    except OverBudgetError:
+    except UnfitError:
         return None

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scalesearch.architecture.budget import BAND, Budget, Fit, OverBudgetError, UnfitError
+from scalesearch.architecture.budget import BAND, Budget, Fit, UnfitError
 from scalesearch.architecture.document import to_document
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.space import Candidate, SearchSpace
@@ -112,7 +112,7 @@ def _proxied(drawing: Drawing, rng: np.random.Generator) -> _Pooled | None:
     policy = drawing.policy
     try:
         proxy = candidate.proxy(policy, policy.flops, drawing.classes, drawing.resolution)
-    except OverBudgetError:
+    except UnfitError:
         return None
     if proxy.share < BAND:
         return None

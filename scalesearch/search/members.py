@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scalesearch.architecture.budget import BAND, Fit, OverBudgetError
+from scalesearch.architecture.budget import BAND, Fit, UnfitError
 from scalesearch.architecture.proxy import ProxyPolicy
 from scalesearch.architecture.space import Candidate
 from scalesearch.errors import InputError
@@ -78,7 +78,7 @@ def _fitted(family: Family, size: float, policy: ProxyPolicy, classes: int, data
     least = min(policy.min_resolution, policy.base_resolution, data_resolution)
     try:
         fitted = candidate.proxy(policy, size, classes, data_resolution)
-    except OverBudgetError:
+    except UnfitError:
         fitted = None
     if fitted is None or fitted.network.input.size[0] < least:
         raise InputError(

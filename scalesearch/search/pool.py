@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scalesearch.architecture.batch import Batch
 from scalesearch.architecture.batch_fit import Fitting, Indices
 from scalesearch.architecture.batch_scaling import Reals
-from scalesearch.architecture.budget import BAND, NARROWEST, OverBudgetError
+from scalesearch.architecture.budget import BAND, NARROWEST, UnfitError
 from scalesearch.architecture.network import Network
 from scalesearch.architecture.polynomials import Numbers
 from scalesearch.architecture.proxy import at_base_resolution
@@ -139,7 +139,7 @@ def _bounds(d: Definition, base: Network) -> list[tuple[int, int]]:
 def _alone(candidate: Candidate, d: Definition, flops: float) -> Network | None:
     try:
         return candidate.proxy(d.policy, flops, d.classes, d.resolution).network
-    except OverBudgetError:
+    except UnfitError:
         return None
 
 

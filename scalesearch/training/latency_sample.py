@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from scalesearch.architecture.budget import Budget, OverBudgetError, fit
+from scalesearch.architecture.budget import Budget, UnfitError, fit
 from scalesearch.architecture.network import Head, Network, Stage, Stem
 from scalesearch.architecture.operators import OPERATORS
 from scalesearch.architecture.scaling import Coefficients, with_valid_widths
@@ -38,7 +38,7 @@ def sample(count: int, seed: int = 0) -> list[Network]:
         budget = Budget(float(np.exp(rng.uniform(*np.log(FLOPS)))))
         try:
             fitted = fit(drawn, Coefficients(), budget).network
-        except OverBudgetError:
+        except UnfitError:
             continue
         found.append(replace(fitted, name=f"sample_{len(found)}"))
     return found

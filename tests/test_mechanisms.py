@@ -72,6 +72,12 @@ REMOVED = {
         "if False:\n            return self._unfinished.popleft()",
         "test_kill.py::test_a_driver_killed_in_the_middle_of_a_write_loses_that_line_at_most",
     ),
+    "a damaged record asks for no more than a moment": (
+        "scalesearch/search/samplers.py",
+        "if place not in range(self._places, self._places + PATIENCE):",
+        "if False:",
+        "test_damaged_records.py::test_no_number_of_a_record_asks_for_more_than_a_moment",
+    ),
     "one driver a run": (
         LOCK,
         "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)",

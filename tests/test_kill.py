@@ -324,7 +324,7 @@ def test_a_long_training_goes_on_from_where_it_was_killed_to_the_same_bits(tmp_p
 # The command, with real trainings
 
 
-def kill_the_command(folder, trials, kills, seed):
+def kill_the_command(folder, trials, kills, seed, data="digits"):
     (folder / "tiny.yaml").write_text("name: tiny\nrungs: [150]\nfinals: {candidates: 1, seeds: 1}\n")
     asked = [
         "run",
@@ -335,7 +335,7 @@ def kill_the_command(folder, trials, kills, seed):
         "--study",
         "tiny.yaml",
         "--data",
-        "digits",
+        data,
         "--workers",
         "2",
     ]
@@ -369,8 +369,11 @@ def test_the_command_killed_at_random_moments_ends_with_the_trainings_of_an_undi
 
 
 @pytest.mark.long
-def test_200_kills_of_real_trainings_change_nothing(tmp_path):
-    assert kill_the_command(tmp_path, trials=150, kills=200, seed=3) == 200
+@pytest.mark.parametrize("data", ["digits", "cifar10"])
+def test_200_kills_of_real_trainings_change_nothing(data, tmp_path, request):
+    if data == "cifar10":
+        request.getfixturevalue("cifar10_path")
+    assert kill_the_command(tmp_path, trials=150, kills=200, seed=3, data=data) == 200
 
 
 @pytest.mark.long

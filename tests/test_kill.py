@@ -369,11 +369,13 @@ def test_the_command_killed_at_random_moments_ends_with_the_trainings_of_an_undi
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("data", ["digits", "cifar10"])
-def test_200_kills_of_real_trainings_change_nothing(data, tmp_path, request):
-    if data == "cifar10":
-        request.getfixturevalue("cifar10_path")
-    assert kill_the_command(tmp_path, trials=150, kills=200, seed=3, data=data) == 200
+def test_200_kills_of_real_trainings_change_nothing(tmp_path):
+    assert kill_the_command(tmp_path, trials=150, kills=200, seed=3) == 200
+
+
+@pytest.mark.long
+def test_100_kills_of_trainings_on_real_images_change_nothing(cifar10_path, tmp_path):
+    assert kill_the_command(tmp_path, trials=75, kills=100, seed=4, data=str(cifar10_path)) == 100
 
 
 @pytest.mark.long

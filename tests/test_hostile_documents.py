@@ -100,6 +100,10 @@ TREES = [
     (space(row(channels={"range": [1, BIG]})), "a range is made of numbers up to 1e+09"),
     (space(row(channels={"range": [8, 8_000_000], "step": 8})), "a range has at most 2,048 values"),
     (space(row(expand={"range": [1.0, 6.0], "step": 5e-12})), "a range has at most 2,048 values"),
+    *(
+        (space(row(expand={"range": [1.0, 6.0], "step": step})), "a range has at most 1e+12 steps")
+        for step in (5e-20, 1e-320)
+    ),
     (space(row(channels={"choice": list(range(8, 1008))})), "a choice has at most 256 values"),
     (space(row(repeats={"range": [1, 5_000]})), "repeats: a range has at most 2,048 values"),
     (space(resolution=[{"range": [32, 640]}] * 2), "resolution: joint values are at most 2,048"),

@@ -35,6 +35,9 @@ class Choice:
         return len(self.values)
 
 
+FINEST = 1e12  # steps of a range; beyond that floats hardly tell neighbours apart
+
+
 @dataclass(frozen=True)
 class Range:
     """A number from `low` to `high`, both included; whole where both are whole.
@@ -58,6 +61,8 @@ class Range:
             raise ValueError(f"a log range takes no step, but got {self.step}")
         if self.step is not None and self.step <= 0:
             raise ValueError(f"a range's step must be positive, but got {self.step}")
+        if self.step is not None and (self.high - self.low) / self.step > FINEST:
+            raise ValueError(f"a range has at most {FINEST:g} steps, but its step is {self.step}")
         if self.step is not None and not self.contains(self.high):
             raise ValueError(
                 f"a range's high must lie a whole number of steps above low, "

@@ -10,7 +10,17 @@ IN_CI = os.environ.get("SCALESEARCH_CI") == "1"
 # Files that take longest begin first: the suite ends with its last file, and each file runs in one process.
 LONGEST = (
     *("stop_and_go", "command", "torn", "end_to_end", "best", "calibration", "kill", "full_training", "ray"),
-    *("storages", "tutorial", "live_browser", "survey", "target", "status", "training_features", "weights"),
+    *(
+        "storages",
+        "keeping",
+        "tutorial",
+        "live_browser",
+        "survey",
+        "target",
+        "status",
+        "training_features",
+        "weights",
+    ),
 )
 
 

@@ -82,13 +82,19 @@ REMOVED = {
         LOCK,
         "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "pass",
-        "test_lock.py::test_of_16_drivers_that_start_at_once_exactly_one_wins_and_is_named",
+        "test_keeping.py::test_of_16_drivers_that_start_at_once_exactly_one_wins_and_is_named[run folder]",
     ),
     "a driver without its lock writes no more": (
         STORE,
         "self._lock.check()",
         "pass",
-        "test_lock.py::test_a_holder_whose_lock_was_removed_writes_no_more",
+        "test_keeping.py::test_a_driver_whose_lock_was_lost_to_another_writes_no_more[run folder]",
+    ),
+    "nor one of a copy in SQLite": (
+        "scalesearch/search/storages/locks.py",
+        "self._lock.check()",
+        "pass",
+        "test_keeping.py::test_a_driver_whose_lock_was_lost_to_another_writes_no_more[sqlite]",
     ),
     "a dead process's training is tried again": (
         LOCAL,

@@ -1,17 +1,12 @@
 """Copies of a run in storages: complete, in order, once; one driver each; nothing secret in sight."""
 
-import json
 import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import traceback
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from urllib.parse import quote
 
 import optuna
@@ -104,66 +99,8 @@ def test_a_copy_says_what_the_journal_in_the_run_folder_says(url, trials, tmp_pa
     assert {t.state.name for t in copied} == {"COMPLETE", "FAIL"}
 
 
-def test_only_what_is_missing_is_written_and_a_second_call_writes_nothing(url, trials):
-    keep(url, trials[:3])
-    assert numbers(url) == first_of(trials[:3])
-    for _ in range(2):
-        keep(url, trials)
-        assert numbers(url) == first_of(trials)
-
-
 def many(trial, count):
     return [replace(trial, number=n, finished=n / 7) for n in range(count)]
-
-
-FORKS = """
-import json, os, sys, time
-sys.path.insert(0, {tests!r})
-from scalesearch.errors import RunHeldError
-from scalesearch.search.storages.address import read_address
-from scalesearch.search.storages.target import Target
-from scalesearch.search.store import load_trials
-from test_storages import STUDY, keep, many
-
-def forked(work):
-    child = os.fork()
-    if not child:
-        work()
-        os._exit(0)
-    return child
-
-url = os.environ["STORAGE"]
-{work}
-"""
-
-
-def in_forks(work, url):
-    """Run a script whose processes are forks of one that has loaded everything; return what it prints."""
-    script = FORKS.format(tests=str(Path(__file__).parent), work=work)
-    environment = {**os.environ, "STORAGE": url}
-    return json.loads(subprocess.check_output([sys.executable, "-c", script], env=environment))
-
-
-KILLED = """
-trials, lives = many(load_trials({folder!r})[0], 24), []
-for life in range(5):
-    child = forked(lambda: keep(url, trials))
-    time.sleep(0.1 + 0.15 * life)
-    os.kill(child, 9)
-    lives.append(os.WTERMSIG(os.waitpid(child, 0)[1]))
-    time.sleep(0.1)  # until the server has noticed
-print(json.dumps(lives))
-"""
-
-
-def test_kill_9_at_any_time_leaves_a_prefix_that_the_next_call_completes(url, trials, tmp_path):
-    store = RunStore(tmp_path / "run")
-    with store:
-        store.finish(trials[0])
-    lives = in_forks(KILLED.format(folder=str(store.folder)), url)
-    assert signal.SIGKILL in lives
-    keep(url, many(trials[0], 24))
-    assert numbers(url) == list(range(24))
 
 
 class Cutter:
@@ -311,71 +248,6 @@ def test_a_study_of_another_run_folder_is_refused(url, trials):
             keep(url, record)
     keep(url, others, name="another")
     assert numbers(url) == numbers(url, "another")
-
-
-# One driver a study
-
-CONTENDERS = """
-go, end, answers = os.pipe(), os.pipe(), []
-
-def contend(writing):
-    os.read(go[0], 1)
-    target = Target(read_address(url), "run", STUDY)
-    try:
-        target.open([])
-        told = "won"
-    except RunHeldError as error:
-        told = str(error)
-    os.write(writing, json.dumps([os.getpid(), told]).encode())
-    os.read(end[0], 1)
-
-for _ in range(16):
-    reading, writing = os.pipe()
-    forked(lambda: contend(writing))
-    answers.append(reading)
-os.write(go[1], b"x" * 16)
-found = [json.loads(os.read(one, 4096)) for one in answers]
-os.write(end[1], b"x" * 16)
-print(json.dumps(found))
-"""
-
-
-def test_of_16_drivers_that_start_at_once_exactly_one_wins_and_is_named(url):
-    answers = in_forks(CONTENDERS, url)
-    winners = [process for process, told in answers if told == "won"]
-    assert len(answers) == 16
-    assert len(winners) == 1
-    holder = f"is driven by process {winners[0]} on {socket.gethostname()}"
-    assert all(holder in told for process, told in answers if told != "won")
-
-
-def test_a_lock_ends_with_its_holder_however_it_dies(url):
-    script = """
-import os, time
-from scalesearch.search.storages.address import read_address
-from scalesearch.search.storages.locks import lock_of
-lock = lock_of(read_address(os.environ["STORAGE"]), "run")
-lock.hold()
-print(flush=True)
-time.sleep(60)
-"""
-    lock = lock_of(read_address(url), "run")
-    with subprocess.Popen(
-        [sys.executable, "-c", script], env={**os.environ, "STORAGE": url}, stdout=subprocess.PIPE
-    ) as holder:
-        holder.stdout.readline()
-        with pytest.raises(RunHeldError, match=f"is driven by process {holder.pid} on "):
-            lock.hold()
-        holder.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while True:
-        try:
-            lock.hold()
-            break
-        except RunHeldError:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    lock.release()
 
 
 def test_two_studies_of_one_server_do_not_hinder_each_other(server, database, trials):

@@ -155,8 +155,9 @@ class FileLock:
         self._held = False
 
     def hold(self) -> None:
-        """Take the lock, unless it is held; RunHeldError names who has it."""
+        """Take the lock, or make sure that it is held still; RunHeldError names who has it."""
         if self._held:
+            self._lock.check()
             return
         try:
             self._lock.__enter__()

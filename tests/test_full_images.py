@@ -93,7 +93,9 @@ def test_taking_an_epoch_up_again_gives_what_an_uninterrupted_one_gives(data, re
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "workers", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.long)]
+)
 def test_processes_that_prepare_batches_change_nothing(data, workers):
     recipe = replace(EVERYTHING, batch_size=400)
     here = [taken(made(data, recipe), recipe, epoch=epoch) for epoch in (0, 1)]

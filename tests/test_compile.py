@@ -63,6 +63,7 @@ def test_a_checkpoint_is_continued_by_the_same_kind_of_execution(digits):
     assert key(compile=True) != key(compile=False)
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_run_ends_in_one_line_before_anything_is_written(tmp_path):
     options = ("--budget-flops", "2e9", "--compile", "--data", "digits", "--trials", 1, "--device", "cpu")
     code, out, err = call("run", *options, "--out", "found", cwd=tmp_path, **NO_COMPILER)

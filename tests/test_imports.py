@@ -68,6 +68,7 @@ loop.train(network, augment.DeviceData.of(data.load("digits"), "cpu"), recipe.Re
     assert loaded(training, COMPILER) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_exports_the_network_alone_does_without_it_too(tmp_path, monkeypatch):
     """So does one that is stopped, which therefore ends seconds earlier."""
     monkeypatch.chdir(tmp_path)

@@ -34,7 +34,7 @@ class Folder:
     """The run folder."""
 
     def __init__(self, where):
-        self.where, self.path = where, Path(where)
+        self.where, self.path, self.shown = where, Path(where), where
 
     def keep(self, trials):
         """Write what is missing."""
@@ -61,6 +61,10 @@ class Copy:
 
     def __init__(self, where):
         self.where, self.address = where, read_address(where)
+        # A SQLite file has one writer, whatever the study.
+        self.shown = (
+            f"the study run in {self.address.shown}" if self.address.file is None else self.address.shown
+        )
 
     def keep(self, trials):
         keep(self.where, trials)
@@ -195,8 +199,9 @@ def test_of_16_drivers_that_start_at_once_exactly_one_wins_and_is_named(place):
     winners = [process for process, told in answers if told == "won"]
     assert len(answers) == 16
     assert len(winners) == 1
-    holder = f"is driven by process {winners[0]} on {socket.gethostname()}"
-    assert all(told.endswith(holder) for _, told in answers if told != "won")
+    refused = f"{place.shown} is driven by process {winners[0]} on {socket.gethostname()}"
+    assert [told for _, told in answers if told != "won"] == [refused] * 15
+    assert place.numbers() == []
 
 
 HOLDER = """
